@@ -1,0 +1,148 @@
+"""What travels between host and agent under `/v1`, as frozen pydantic models.
+
+Times are milliseconds, sizes are bytes; the unit stands in the name.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_s4op.artifact import Manifest
+
+__all__ = [
+    "ArtifactInfo",
+    "DeviceFacts",
+    "Interval",
+    "Job",
+    "JobState",
+    "LatencyStatistics",
+    "MeasurementRequest",
+    "MeasurementResult",
+    "Samples",
+    "ServeRequest",
+    "ServedModel",
+]
+
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DeviceFacts(_Message):
+    """What the device is and what runs on it; None where it could not be read."""
+
+    board: str
+    cpu: str
+    cores: int
+    governor: str | None
+    memory_bytes: int
+    os: str
+    versions: dict[str, str]
+    backends: tuple[str, ...]
+    fingerprint: str = Field(description="hash of everything here that latency depends on")
+
+
+class ArtifactInfo(_Message):
+    """A model file the agent holds."""
+
+    sha256: str = Field(pattern=SHA256_PATTERN)
+    size_bytes: int
+    manifest: Manifest
+
+
+class MeasurementRequest(_Message):
+    """How one artifact is to be measured.
+
+    Sampling stops when the confidence interval of the median is within `precision` of it on either
+    side (0.02: +-2 %), or after `max_duration_ms`; never before `min_iterations`.
+    """
+
+    artifact_sha256: str = Field(pattern=SHA256_PATTERN)
+    backend: str = "onnxruntime"
+    threads: int = Field(default=1, ge=1, le=1024)
+    batch: int = Field(default=1, ge=1, le=4096)
+    warmup_ms: float = Field(default=200.0, ge=0, le=60_000)
+    max_duration_ms: float = Field(default=3000.0, gt=0, le=600_000)
+    min_iterations: int = Field(default=10, ge=1, le=1_000_000)
+    precision: float = Field(default=0.02, gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class Interval(_Message):
+    """A confidence interval [low, high], in the unit of what it belongs to."""
+
+    low: float
+    high: float
+
+
+class LatencyStatistics(_Message):
+    """Latency of one inference, ms; percentiles by trtexec's rule."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    median: float
+    p90: float
+    p95: float
+    p99: float
+    median_interval: Interval
+    p95_interval: Interval
+
+
+class MeasurementResult(_Message):
+    """One finished measurement and everything needed to compare it with another."""
+
+    request: MeasurementRequest
+    device_fingerprint: str
+    backend_version: str
+    warmup_iterations: int
+    iterations: int
+    stopped_by: Literal["precision", "time"]
+    latency_ms: LatencyStatistics
+    throughput_per_s: float
+    samples_sha256: str = Field(description="hash of the raw samples, little-endian float64 ms")
+
+
+class Job(_Message):
+    """A measurement in the agent's queue."""
+
+    id: str
+    state: JobState
+    request: MeasurementRequest
+    position: int | None = Field(description="0 runs next; None once it runs or has ended")
+    progress: float = Field(ge=0, le=1)
+    error: str | None
+    result: MeasurementResult | None
+    created_at: str
+    finished_at: str | None
+
+
+class Samples(_Message):
+    """Raw latencies in the order they were taken, ms."""
+
+    job_id: str
+    samples_ms: tuple[float, ...]
+
+
+class ServeRequest(_Message):
+    """Which artifact to serve under a name, and how."""
+
+    artifact_sha256: str = Field(pattern=SHA256_PATTERN)
+    backend: str = "onnxruntime"
+    threads: int = Field(default=1, ge=1, le=1024)
+
+
+class ServedModel(_Message):
+    """A model being served."""
+
+    name: str = Field(pattern=MODEL_NAME_PATTERN)
+    serving: ServeRequest
+    ready: bool
+    error: str | None = None

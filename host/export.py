@@ -1,0 +1,126 @@
+"""From a trained (and perhaps pruned) model to one verified ONNX file with its manifest."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+import edge_s4op
+from edge_s4op.artifact import Artifact, Manifest, Preprocessing, artifact_from_model
+from edge_s4op.errors import ExportError
+from edge_s4op.runtime import open_runner
+from host.models import Classifier, compact, count_macs, count_parameters
+from host.onnx_graph import graph_inputs, graph_outputs, onnx_from_model
+
+__all__ = ["MAX_RELATIVE_DIFFERENCE", "export_model", "relative_difference"]
+
+MAX_RELATIVE_DIFFERENCE = 1e-4
+
+
+def export_model(
+    model: Classifier,
+    *,
+    dataset_name: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    class_labels: Sequence[str] = (),
+    accuracy: dict[str, float] | None = None,
+    parent: str | None = None,
+    example: dict[str, np.ndarray] | None = None,
+) -> Artifact:
+    """Cut out masked operators, build the ONNX file, and check it against PyTorch.
+
+    `example` holds real inputs by graph input name ("input", and "lengths" if padded); random ones are
+    always checked too. Raises ExportError when ONNX Runtime's logits differ from PyTorch's by more
+    than 1e-4 of the largest logit, on either.
+    """
+    small = compact(model).cpu().float().eval()
+    manifest = Manifest(
+        model_kind=small.config.kind,
+        inputs=graph_inputs(small),
+        outputs=graph_outputs(small),
+        d_model=small.config.d_model,
+        d_state=small.config.d_state,
+        seq_len=small.config.seq_len,
+        kept_operators=small.kept_operators(),
+        parameters=count_parameters(small),
+        macs=count_macs(small.config, small.kept_operators()),
+        preprocessing=preprocessing or Preprocessing(),
+        class_labels=tuple(class_labels),
+        dataset=dataset_name,
+        accuracy=accuracy or {},
+        parent=parent,
+        git_commit=_git_commit(),
+        versions=_versions(),
+    )
+    artifact = artifact_from_model(onnx_from_model(small), manifest)
+    _check_parity(small, artifact, example)
+    return artifact
+
+
+def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """max |found - expected| / max |expected|; infinite when `found` is not finite."""
+    if not np.all(np.isfinite(found)):
+        return float("inf")
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+
+
+def _check_parity(model: Classifier, artifact: Artifact, example: dict[str, np.ndarray] | None) -> None:
+    trials = {"random input": _random_inputs(model)} | ({"real input": example} if example else {})
+    runner = open_runner(artifact, "onnxruntime", threads=1)
+    try:
+        for name, feeds in trials.items():
+            with torch.no_grad():
+                tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in feeds.items()}
+                expected = model(tensors["input"], tensors.get("lengths")).numpy()
+            difference = relative_difference(runner.run(feeds)["logits"], expected)
+            if not difference <= MAX_RELATIVE_DIFFERENCE:
+                raise ExportError(
+                    f"the exported file and PyTorch disagree on {name}",
+                    expected=f"a relative difference of at most {MAX_RELATIVE_DIFFERENCE:g}",
+                    found=f"{difference:.3g}",
+                    fix="look for non-finite or extreme parameters (dt, A) in the checkpoint",
+                )
+    finally:
+        runner.close()
+
+
+def _random_inputs(model: Classifier, batch: int = 2) -> dict[str, np.ndarray]:
+    config, rng = model.config, np.random.default_rng(0)
+    if config.vocab_size is not None:
+        x = rng.integers(0, config.vocab_size, (batch, config.seq_len))
+    else:
+        x = rng.standard_normal((batch, config.seq_len, config.d_input or 0), np.float32)
+    feeds = {"input": x}
+    if config.padded:
+        feeds["lengths"] = rng.integers(1, config.seq_len + 1, batch)
+    return feeds
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "edge_s4op": edge_s4op.__version__,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _git_commit() -> str | None:
+    """The commit of the checkout this code runs from; None when it was installed without one."""
+    here = Path(__file__)
+    try:
+        for question in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run(
+                ["git", *question], cwd=here.parent, capture_output=True, text=True, check=True, timeout=10
+            )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

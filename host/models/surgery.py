@@ -1,0 +1,31 @@
+"""Cutting pruned operators out of a model: what export sees. Outputs stay what the masks made them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from host.models.classifier import Classifier
+
+__all__ = ["apply_plan", "compact"]
+
+
+def apply_plan(model: Classifier, plan: Any) -> None:
+    """Mask every operator that `plan.kept` does not list (see host.pruning.plan)."""
+    model.set_kept_operators(plan.kept)
+
+
+def compact(model: Classifier) -> Classifier:
+    """A copy of `model` without its masked operators' parameters; same mode, device, dtype, outputs."""
+    small = Classifier(model.config.model_copy(update={"kept": model.kept_operators()}))
+    small = small.to(next(model.parameters()))
+    state = dict(model.state_dict())
+    for index, block in enumerate(model.blocks):
+        rows = block.ssm.kept_rows()
+        names = [f"operators.{name}" for name in block.ssm.operators.parameter_names]
+        for name in (*names, "d"):
+            key = f"blocks.{index}.ssm.{name}"
+            state[key] = torch.index_select(state[key], 0, rows)
+    small.load_state_dict(state)
+    return small.train(model.training)
