@@ -9,12 +9,12 @@ exported twice by the same versions has the same hash.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import onnx
+import onnx.shape_inference
 from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,7 +39,15 @@ MANIFEST_KEY = "s4op.manifest"
 SCHEMA_VERSION = 1
 
 Datatype = Literal["FP32", "FP16", "INT64"]
-_DATATYPES = {
+# What onnx raises on bytes that are no valid model: protobuf, checker, shape inference, conversions.
+_UNREADABLE = (
+    DecodeError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    ValueError,
+    RuntimeError,
+)
+_DATATYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "FP32",
     onnx.TensorProto.FLOAT16: "FP16",
     onnx.TensorProto.INT64: "INT64",
@@ -161,7 +169,7 @@ def _model_from_bytes(content: bytes, where: str) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(content)
         onnx.checker.check_model(content, full_check=True)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+    except _UNREADABLE as error:
         first_line = str(error).strip().split("\n")[0]
         raise CorruptArtifactError(
             f"{where}: not a valid ONNX file ({len(content)} bytes): {first_line}",
@@ -224,8 +232,3 @@ def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> 
             found=f"{[len(c) for c in found]}",
             fix="the file was changed after export: export it again",
         )
-
-
-def is_sha256(text: str) -> bool:
-    """Whether `text` is a lower-case hex SHA-256."""
-    return re.fullmatch(r"[0-9a-f]{64}", text) is not None

@@ -54,7 +54,11 @@ def make_node(
     Raises ValueError unless `channels` is ascending, non-empty and within [0, num_channels).
     """
     channels = list(channels)
-    if not channels or channels != sorted(set(channels)) or not 0 <= channels[0] <= channels[-1] < num_channels:
+    if (
+        not channels
+        or channels != sorted(set(channels))
+        or not 0 <= channels[0] <= channels[-1] < num_channels
+    ):
         raise ValueError(f"channels must be ascending and within [0, {num_channels}), found {channels}")
     return helper.make_node(
         NAME,

@@ -49,7 +49,8 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, dict[str, Any]]:
         model_config = ModelConfig.model_validate(config["model"])
     except (ValidationError, KeyError) as error:
         raise CheckpointError(
-            f"{folder / CONFIG}: not a model config: {_first_line(error)}", fix="train or save the model again"
+            f"{folder / CONFIG}: not a model config: {_first_line(error)}",
+            fix="train or save the model again",
         ) from error
     if sha256_of(weights) != config.get("weights_sha256"):
         raise CheckpointError(
@@ -65,7 +66,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(_read(folder / CONFIG))
     except ValueError as error:
-        raise CheckpointError(f"{folder / CONFIG}: not JSON: {error}", fix="restore the checkpoint") from error
+        raise CheckpointError(
+            f"{folder / CONFIG}: not JSON: {error}", fix="restore the checkpoint"
+        ) from error
     if not isinstance(config, dict) or config.get("format") != 1:
         found = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(f"{folder / CONFIG}: unknown checkpoint format", expected=1, found=found)

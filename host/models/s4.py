@@ -79,25 +79,25 @@ class S4Operators(nn.Module):
 
     def recurrence(self) -> DenseRecurrence:
         """The same operators as a recurrence over samples."""
-        return DenseRecurrence(*(matrix.to(self.c.dtype) for matrix in self.discrete()))
+        return DenseRecurrence(*self.discrete())
 
 
 @dataclass(frozen=True)
 class DenseRecurrence:
-    """s' = a s + b u, y = c s'; a (H, N, N), b and c (H, N), real."""
+    """s' = a s + b u, y = c s'; a (H, N, N), b and c (H, N), float64 as S4D's recurrence is."""
 
     a: Tensor
     b: Tensor
     c: Tensor
 
     def initial_state(self, batch: int) -> Tensor:
-        """The zero state, real (B, H, N)."""
+        """The zero state, float64 (B, H, N)."""
         return self.b.new_zeros(batch, *self.b.shape)
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample u (B, H) and the state -> y (B, H) and the next state."""
         state = (self.a @ state[..., None])[..., 0] + self.b * u[..., None]
-        return (self.c * state).sum(-1), state
+        return (self.c * state).sum(-1).to(u.dtype), state
 
 
 def _stacked(pairs: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What measures this project against its peers: `python -m benchmarks.NAME [--quick]`."""

@@ -1,0 +1,103 @@
+"""Whole-model latency on the CPU: our ONNX file in ONNX Runtime beside eager PyTorch.
+
+S4D classifiers of the published shapes, batch 1, pruned at random to the kept share:
+    ours       the exported file in ONNX Runtime, as the agent measures and serves it
+    published  eager PyTorch, kernel and spectrum rebuilt at every call
+    cached     eager PyTorch, spectrum computed once
+All three compute the same logits (checked), in one process, turn by turn. Figures are medians of the
+rounds' ratios: vs_published_L1024_H256_keep0.5_t1 is how many times faster ours is, on one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Report, interleave, run
+from benchmarks.peers import CachedSpectrum, PublishedEager
+from edge_s4op.runtime import open_runner
+from host.export import export_model, relative_difference
+from host.models import Classifier, ModelConfig, compact
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A published setting: sequence length, width, depth, norm."""
+
+    seq_len: int
+    d_model: int
+    depth: int
+    norm: str
+    prenorm: bool
+
+
+SHAPES = (
+    Shape(1024, 256, 6, "batch", True),  # pathfinder
+    Shape(4096, 256, 6, "batch", True),  # imdb
+    Shape(4096, 128, 4, "layer", False),  # ecg
+)
+KEPT = (1.0, 0.5, 0.3, 0.1)
+
+
+def measure(quick: bool) -> Report:
+    """Our ONNX file in ONNX Runtime beside eager PyTorch, as published and with a cached spectrum."""
+    rows, figures = [], {}
+    shapes = SHAPES[:1] if quick else SHAPES
+    for shape in shapes:
+        for kept in (1.0, 0.5) if quick else KEPT:
+            model = _pruned(shape, kept)
+            for threads in (1, 2):
+                row, found = _compare(shape, kept, threads, model, rounds=5 if quick else 15)
+                rows.append(row)
+                figures |= found
+    columns = ("L", "H", "depth", "kept", "threads", "ours ms", "published ms", "cached ms")
+    return Report((*columns, "vs published", "vs cached"), rows, figures)
+
+
+def _pruned(shape: Shape, kept: float) -> Classifier:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        kind="s4d",
+        num_classes=2,
+        seq_len=shape.seq_len,
+        d_input=1,
+        d_model=shape.d_model,
+        depth=shape.depth,
+        norm=shape.norm,  # type: ignore[arg-type]
+        prenorm=shape.prenorm,
+    )
+    model = Classifier(config).eval()
+    count = max(1, round(kept * shape.d_model))
+    model.set_kept_operators([sorted(torch.randperm(shape.d_model)[:count].tolist()) for _ in model.blocks])
+    return compact(model)
+
+
+def _compare(
+    shape: Shape, kept: float, threads: int, model: Classifier, rounds: int
+) -> tuple[list[object], dict[str, float]]:
+    torch.set_num_threads(threads)
+    x = torch.randn(1, shape.seq_len, 1)
+    runner = open_runner(export_model(model), "onnxruntime", threads=threads)
+    feeds = {"input": x.numpy()}
+    published, cached = PublishedEager(model), CachedSpectrum(model)
+    with torch.inference_mode():
+        expected = model(x).numpy()
+        for other in (published(x).numpy(), cached(x).numpy(), runner.run(feeds)["logits"]):
+            assert relative_difference(np.asarray(other), expected) < 1e-3, "the peers disagree"
+        fast = {"ours": lambda: runner.run(feeds), "cached": lambda: cached(x)}
+        times = interleave(fast, rounds=3 * rounds)
+        slow = {"ours": fast["ours"], "published": lambda: published(x)}
+        slow_times = interleave(slow, rounds=max(3, rounds // 3), warmup=1)
+    runner.close()
+    against = {"published": slow_times.ratio("published", "ours"), "cached": times.ratio("cached", "ours")}
+    key = f"L{shape.seq_len}_H{shape.d_model}_keep{kept:g}_t{threads}"
+    figures = {f"vs_{name}_{key}": round(ratio.median, 3) for name, ratio in against.items()}
+    row = [shape.seq_len, shape.d_model, shape.depth, kept, threads]
+    row += [times.median_ms("ours"), slow_times.median_ms("published"), times.median_ms("cached")]
+    return [*row, str(against["published"]), str(against["cached"])], figures
+
+
+if __name__ == "__main__":
+    run("cpu_latency", measure)

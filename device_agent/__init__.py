@@ -1,0 +1,1 @@
+"""The device side: an HTTP agent that stores model files, measures them and serves them."""

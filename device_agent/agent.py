@@ -1,0 +1,99 @@
+"""One agent: its parts wired together over one data folder, started and stopped as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from device_agent.database import Database
+from device_agent.device import Device, local_device
+from device_agent.jobs import JobQueue
+from device_agent.lease import DeviceLease
+from device_agent.records import JobRecords
+from device_agent.serving import Serving
+from device_agent.settings import Settings
+from device_agent.store import ArtifactStore
+from edge_s4op.errors import StorageError
+
+__all__ = ["Agent", "open_agent"]
+
+_STOP_S = 2.0  # how long a running measurement may take to notice that it must end
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An open agent; `create_app` gives it HTTP. `start` it once, `close` it in the end."""
+
+    settings: Settings
+    device: Device
+    database: Database
+    store: ArtifactStore
+    lease: DeviceLease
+    jobs: JobQueue
+    serving: Serving
+    stopping: threading.Event
+    lock_file: IO[bytes]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can take work: files and database open, worker alive."""
+        return (
+            not self.stopping.is_set()
+            and self.jobs.is_alive
+            and self.store.is_open
+            and self.database.is_open
+        )
+
+    def start(self) -> None:
+        """Start the worker: it loads the served models, then takes up the queue."""
+        self.jobs.start(before=self.serving.load_all)
+
+    def close(self) -> None:
+        """Stop the worker (a running measurement goes back to the queue) and release everything.
+
+        Closing once more does nothing.
+        """
+        self.stopping.set()
+        self.jobs.join(_STOP_S)
+        self.serving.close()
+        self.database.close()
+        self.lock_file.close()
+
+
+def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLease | None = None) -> Agent:
+    """Open (or create) the data folder and build an agent on it; `device` is this machine by default.
+
+    Raises StorageError when the folder cannot be used, or another agent uses it.
+    """
+    device, lease, stopping = device or local_device(), lease or DeviceLease(), threading.Event()
+    with contextlib.ExitStack() as opened:  # closed again if a later step fails
+        lock_file = opened.enter_context(_locked(settings.data_dir))
+        database = opened.enter_context(contextlib.closing(Database(settings.data_dir / "agent.sqlite")))
+        store = ArtifactStore(settings.data_dir / "artifacts", database)
+        jobs = JobQueue(JobRecords(database), store, device, lease, stopping)
+        serving = Serving(database, store, device, lease, stopping, settings.lease_wait_s)
+        opened.pop_all()
+    return Agent(settings, device, database, store, lease, jobs, serving, stopping, lock_file)
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "agent.lock", "wb")  # noqa: SIM115  # held open as long as the agent lives
+    except OSError as error:
+        raise StorageError(
+            f"cannot use the data folder {folder}: {error.strerror}", fix="choose another --data-dir"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise StorageError(
+            f"the data folder {folder} is used by another agent",
+            fix="stop that agent, or choose another --data-dir",
+        ) from error
+    return file

@@ -1,0 +1,45 @@
+"""The agent's HTTP application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI
+
+from device_agent import routes_artifacts, routes_device, routes_measurements, routes_models, routes_v2
+from device_agent.agent import Agent
+from device_agent.errors import install_error_handlers
+
+__all__ = ["create_app"]
+
+
+@dataclass(frozen=True)
+class _Limiters:
+    """Threads set apart for what may block long, so that it cannot keep short requests waiting."""
+
+    inference: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
+
+
+def create_app(agent: Agent) -> FastAPI:
+    """An application over an open agent: it starts the agent's worker and closes the agent at the end."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        agent.start()
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(agent.close)
+
+    # No generated documentation page: it would load its scripts from the internet.
+    app = FastAPI(title="s4op-agent", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.agent = agent
+    app.state.limiters = _Limiters()
+    install_error_handlers(app)
+    for module in (routes_device, routes_artifacts, routes_measurements, routes_models, routes_v2):
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,30 @@
+"""Settings of an agent: options of `s4op-agent`, or environment variables `S4OP_AGENT_...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """How one agent runs. Every field is also read from `S4OP_AGENT_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="S4OP_AGENT_", frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for the network")
+    port: int = Field(default=8600, ge=0, le=65535, description="0 takes a free port")
+    data_dir: Path = Field(default_factory=lambda: Path.home() / ".local/share/s4op-agent")
+    port_file: Path | None = Field(default=None, description="written with the port once it listens")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: bool = False
+    max_artifact_bytes: int = Field(default=1 << 30, gt=0)
+    max_body_bytes: int = Field(default=64 << 20, gt=0, description="of an inference request")
+    upload_idle_s: float = Field(default=30.0, gt=0, description="an upload silent so long is dropped")
+    lease_wait_s: float = Field(
+        default=10.0, ge=0, description="how long inference waits for a measurement before it gets 503"
+    )

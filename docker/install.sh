@@ -1,0 +1,22 @@
+#!/bin/sh
+# Make a virtual environment that holds this checkout and the named extras at the pinned versions.
+#   usage, from the root of the checkout: [PYTHON=python3.11] docker/install.sh VENV EXTRAS [--editable]
+# `make install` and both images run this file.
+set -eu
+
+venv=${1:?the folder of the virtual environment}
+extras=${2:?the extras, for example host,agent,dev}
+editable=${3-}
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    echo "$python is $("$python" --version 2>&1); expected Python 3.10 or newer; name one: PYTHON=python3.11" >&2
+    exit 1
+fi
+
+# As variables, not as options, because they then also hold for what pip installs to build this package.
+export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+
+"$python" -m venv "$venv"
+# shellcheck disable=SC2086  # no third argument must become no word at all
+"$venv/bin/python" -m pip install --disable-pip-version-check $editable ".[$extras]"

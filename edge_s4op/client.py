@@ -1,0 +1,253 @@
+"""AgentClient: everything the host asks of a device agent, over HTTP.
+
+The HTTP client is injected (`AgentClient(httpx.Client(...))`), so tests pass one bound to an
+application in the same process. Every request may be repeated: artifacts are named by their hash,
+a submission carries an Idempotency-Key, the rest is idempotent by itself. So a lost connection is
+retried with exponential backoff, and an agent that restarts in between is not even noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+
+from edge_s4op.artifact import Artifact
+from edge_s4op.errors import (
+    AgentError,
+    AgentUnreachableError,
+    BadInferenceInputError,
+    MeasurementError,
+    UsageError,
+)
+from edge_s4op.messages import (
+    ArtifactInfo,
+    DeviceFacts,
+    Job,
+    MeasurementRequest,
+    MeasurementResult,
+    Samples,
+    ServedModel,
+    ServeRequest,
+)
+from edge_s4op.tensors import array_from_json, json_from_array
+from edge_s4op.transport import RetryPolicy, Transport, checked_url
+
+__all__ = ["AgentClient", "RetryPolicy"]
+
+Array = npt.NDArray[Any]
+
+_ENDED = ("succeeded", "failed", "cancelled")
+
+
+class AgentClient:
+    """A device agent as seen from the host. Not safe for use by several threads at once.
+
+    Every method may raise AgentUnreachableError (no answer, after the retries), AgentProtocolError
+    (something else answers) and AgentRefusedError (an error status, with the agent's own words).
+    """
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        *,
+        retry: RetryPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._transport = Transport(http, retry or RetryPolicy(), sleep)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        timeout_s: float = 60.0,
+        connect_timeout_s: float = 5.0,
+        retry: RetryPolicy | None = None,
+    ) -> AgentClient:
+        """A client for `url` ("http://jetson:8600"). Sends nothing yet. Raises UsageError.
+
+        Proxy variables of the environment are ignored, since a device sits on the local network;
+        who needs a proxy builds the `httpx.Client`.
+        """
+        timeout = httpx.Timeout(timeout_s, connect=connect_timeout_s)
+        return cls(httpx.Client(base_url=checked_url(url), timeout=timeout, trust_env=False), retry=retry)
+
+    @property
+    def url(self) -> str:
+        """The agent's address, as errors name it."""
+        return self._transport.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.http.close()
+
+    def __enter__(self) -> AgentClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def health(self) -> bool:
+        """Whether the agent is ready for work (False: it answers, but is starting or broken)."""
+        response = self._transport.send("GET", "/v2/health/ready", retry_busy=False)
+        if response.status_code == 503:
+            return not self._transport.error_text(response)
+        answer = self._transport.parsed(response, dict[str, Any])
+        if answer.get("ready") is not True:
+            raise self._transport.not_an_agent(f"{answer}")
+        return True
+
+    def device(self) -> DeviceFacts:
+        """What the device is."""
+        return self._transport.call("GET", "/v1/device", DeviceFacts)
+
+    def artifacts(self) -> list[ArtifactInfo]:
+        """Every model file the agent holds."""
+        return self._transport.call("GET", "/v1/artifacts", list[ArtifactInfo])
+
+    def put_artifact(self, artifact: Artifact) -> ArtifactInfo:
+        """Make sure the agent holds `artifact`; the bytes travel only if it does not yet."""
+        path = f"/v1/artifacts/{artifact.sha256}"
+        held = self._transport.send("GET", path)
+        if held.status_code != 404:
+            return self._transport.parsed(held, ArtifactInfo)
+        self._transport.error_text(held)  # a 404 that is not an agent's ends here, before the upload
+        return self._transport.call("PUT", path, ArtifactInfo, content=artifact.content)
+
+    def submit(self, request: MeasurementRequest, *, idempotency_key: str | None = None) -> Job:
+        """Queue a measurement. However often the request is repeated, it is queued once."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return self._transport.call("POST", "/v1/measurements", Job, body=request, headers=headers)
+
+    def jobs(self) -> list[Job]:
+        """The agent's latest measurements, newest first."""
+        return self._transport.call("GET", "/v1/measurements", list[Job])
+
+    def job(self, job_id: str) -> Job:
+        """The present state of a measurement."""
+        return self._transport.call("GET", _path("measurements", job_id), Job)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a measurement: at once if it waits, soon if it runs; an ended one stays as it is."""
+        return self._transport.call("DELETE", _path("measurements", job_id), Job)
+
+    def samples(self, job_id: str) -> Samples:
+        """The raw latencies of a measurement that succeeded."""
+        return self._transport.call("GET", _path("measurements", job_id) + "/samples", Samples)
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        on_progress: Callable[[Job], None] | None = None,
+        poll_s: float = 0.2,
+        timeout_s: float | None = None,
+    ) -> Job:
+        """Poll until the measurement has ended, however it ended.
+
+        Raises AgentUnreachableError, naming the job, when the agent is lost meanwhile, and
+        AgentError when it has not ended after `timeout_s` (the job stays queued or running).
+        """
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            job = self._job_or_lost(job_id)
+            if on_progress is not None:
+                on_progress(job)
+            if job.state in _ENDED:
+                return job
+            if time.monotonic() >= deadline:
+                raise AgentError(
+                    f"measurement {job_id} on {self.url} has not ended after {timeout_s:g} s",
+                    found=f"it is {job.state}, {job.progress:.0%} done",
+                    fix="wait longer, or cancel it",
+                )
+            self._transport.sleep(poll_s)
+
+    def measure(
+        self,
+        artifact: Artifact,
+        request: MeasurementRequest,
+        *,
+        on_progress: Callable[[Job], None] | None = None,
+        poll_s: float = 0.2,
+        timeout_s: float | None = None,
+    ) -> MeasurementResult:
+        """Upload, queue, wait: the whole way from a model file to its latency.
+
+        Raises MeasurementError when the measurement failed or was cancelled. A measurement that
+        nobody waits for any more (Ctrl-C) is cancelled on the device.
+        """
+        if request.artifact_sha256 != artifact.sha256:
+            raise UsageError(
+                "the measurement request names another artifact",
+                expected=artifact.sha256,
+                found=request.artifact_sha256,
+            )
+        self.put_artifact(artifact)
+        job = self.submit(request)
+        try:
+            job = self.wait(job.id, on_progress=on_progress, poll_s=poll_s, timeout_s=timeout_s)
+        except KeyboardInterrupt:
+            self._abandon(job.id)
+            raise
+        if job.result is None:
+            reason = f": {job.error}" if job.error else ""
+            raise MeasurementError(f"measurement {job.id} on {self.url} {job.state}{reason}")
+        return job.result
+
+    def serve(self, name: str, request: ServeRequest) -> ServedModel:
+        """Serve an artifact under `name`; a model already there is replaced without a gap."""
+        return self._transport.call("PUT", _path("models", name), ServedModel, body=request)
+
+    def unserve(self, name: str) -> None:
+        """Stop serving `name`."""
+        response = self._transport.send("DELETE", _path("models", name))
+        self._transport.check(response)
+        if response.status_code != 204:
+            raise self._transport.not_an_agent(f"HTTP {response.status_code} for a removal")
+
+    def served(self) -> list[ServedModel]:
+        """Every model being served, also those that failed to load."""
+        return self._transport.call("GET", "/v1/models", list[ServedModel])
+
+    def infer(self, model: str, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
+        """Run one batch on a served model (Open Inference Protocol, JSON tensors).
+
+        Raises BadInferenceInputError before sending what JSON cannot carry.
+        """
+        body = {"inputs": [json_from_array(name, array) for name, array in feeds.items()]}
+        path = f"/v2/models/{quote(model, safe='')}/infer"
+        answer = self._transport.call("POST", path, dict[str, Any], json=body)
+        try:
+            return dict(array_from_json(tensor) for tensor in answer["outputs"])
+        except (BadInferenceInputError, AttributeError, KeyError, TypeError) as error:
+            raise self._transport.not_an_agent(f"outputs that cannot be read ({error})") from error
+
+    def _job_or_lost(self, job_id: str) -> Job:
+        try:
+            return self.job(job_id)
+        except AgentUnreachableError as error:
+            raise AgentUnreachableError(
+                f"the agent was lost during measurement {job_id}: {error.what}",
+                fix="restart the agent: it takes the measurement up again under the same id",
+            ) from error
+
+    def _abandon(self, job_id: str) -> None:
+        """Cancel once, without patience: the interrupt matters more than a job that ends by itself."""
+        with contextlib.suppress(AgentError):
+            AgentClient(self._transport.http, retry=RetryPolicy(retries=0)).cancel(job_id)
+
+
+def _path(kind: str, name: str) -> str:
+    return f"/v1/{kind}/{quote(name, safe='')}"

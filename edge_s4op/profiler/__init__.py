@@ -1,0 +1,17 @@
+"""Measuring on the device: what it is, when to stop, what the samples say."""
+
+from __future__ import annotations
+
+from edge_s4op.profiler.device import device_facts
+from edge_s4op.profiler.measure import CANCELLED, measure, samples_sha256
+from edge_s4op.profiler.statistics import percentile, quantile_interval, summarize
+
+__all__ = [
+    "CANCELLED",
+    "device_facts",
+    "measure",
+    "percentile",
+    "quantile_interval",
+    "samples_sha256",
+    "summarize",
+]

@@ -1,0 +1,1 @@
+"""The torch side: data, models, training, pruning, export, search, report and the `s4op` command."""

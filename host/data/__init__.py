@@ -1,0 +1,1 @@
+"""Datasets for sequence classification: `ucr:NAME`, `listops`, `npz:PATH`."""

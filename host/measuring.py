@@ -1,0 +1,161 @@
+"""Measure a model file on the device once, and remember it.
+
+Latency depends on how many operators each layer keeps, not on which, nor on weights: so a measurement is
+kept under its structure, the device's fingerprint and the settings it was made with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_s4op.artifact import Artifact
+from edge_s4op.client import AgentClient
+from edge_s4op.errors import CheckpointError, MeasurementError
+from edge_s4op.files import write_text
+from edge_s4op.messages import Job, MeasurementRequest, MeasurementResult
+from host.models.config import ModelConfig
+
+__all__ = [
+    "Measurement",
+    "MeasurementCache",
+    "MeasurementKey",
+    "MeasurementSettings",
+    "key_of",
+    "measure_artifact",
+]
+
+# What a ModelConfig holds beyond the shape of its computation.
+_NOT_SHAPE = {"kept", "dropout", "dt_min", "dt_max"}
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MeasurementSettings(_Value):
+    """A MeasurementRequest without its artifact; fields, defaults and limits are the request's."""
+
+    backend: str = "onnxruntime"
+    threads: int = Field(default=1, ge=1, le=1024)
+    batch: int = Field(default=1, ge=1, le=4096)
+    warmup_ms: float = Field(default=200.0, ge=0, le=60_000)
+    max_duration_ms: float = Field(default=3000.0, gt=0, le=600_000)
+    min_iterations: int = Field(default=10, ge=1, le=1_000_000)
+    precision: float = Field(default=0.02, gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+    def request(self, artifact_sha256: str) -> MeasurementRequest:
+        """The request that measures this artifact."""
+        return MeasurementRequest(artifact_sha256=artifact_sha256, **self.model_dump())
+
+
+class Measurement(_Value):
+    """A measurement that has ended: a result, or the reason why there is none."""
+
+    job_id: str
+    result: MeasurementResult | None = None
+    error: str | None = None
+
+
+class MeasurementKey(_Value):
+    """Everything a latency depends on."""
+
+    shape: dict[str, Any]
+    kept_counts: tuple[int, ...]
+    device_fingerprint: str
+    settings: MeasurementSettings
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of the key, the name it is stored under."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class _Entry(_Value):
+    key: MeasurementKey
+    measurement: Measurement
+
+
+class MeasurementCache:
+    """Measurements in a folder, one JSON file each. Failed ones are remembered by this object only.
+
+    So a structure the device cannot run is tried once per run, and again when the run is resumed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(folder)
+        self._failed: dict[str, Measurement] = {}
+
+    def get(self, key: MeasurementKey) -> Measurement | None:
+        """What is known of `key`, or None. Raises CheckpointError when its file is not ours."""
+        path = self._path(key)
+        if not path.exists():
+            return self._failed.get(key.sha256())
+        try:
+            return _Entry.model_validate_json(path.read_bytes()).measurement
+        except (ValidationError, OSError) as error:
+            raise CheckpointError(
+                f"{path}: not a stored measurement", fix="delete the file: it is measured again"
+            ) from error
+
+    def put(self, key: MeasurementKey, measurement: Measurement) -> None:
+        """Remember `measurement`. Raises StorageError."""
+        if measurement.result is None:
+            self._failed[key.sha256()] = measurement
+        else:
+            entry = _Entry(key=key, measurement=measurement)
+            write_text(self._path(key), entry.model_dump_json(indent=2) + "\n")
+
+    def _path(self, key: MeasurementKey) -> Path:
+        return self._folder / f"{key.sha256()}.json"
+
+
+def key_of(
+    config: ModelConfig, kept_counts: tuple[int, ...], device_fingerprint: str, settings: MeasurementSettings
+) -> MeasurementKey:
+    """The key of a structure of `config`'s shape."""
+    shape = config.model_dump(mode="json", exclude=_NOT_SHAPE)
+    return MeasurementKey(
+        shape=shape, kept_counts=kept_counts, device_fingerprint=device_fingerprint, settings=settings
+    )
+
+
+def measure_artifact(
+    agent: AgentClient,
+    artifact: Artifact,
+    settings: MeasurementSettings,
+    *,
+    device_fingerprint: str,
+    on_progress: Callable[[float], None] | None = None,
+) -> Measurement:
+    """Upload, measure, wait. A measurement that fails is returned with its reason, never raised.
+
+    One made on a device that no longer is `device_fingerprint` (its governor or its software changed)
+    is a failed one: it cannot be compared with the others.
+    Raises AgentError when the agent is lost or refuses.
+    """
+    jobs: list[Job] = []
+
+    def follow(job: Job) -> None:
+        jobs.append(job)
+        if on_progress is not None:
+            on_progress(job.progress)
+
+    try:
+        result = agent.measure(artifact, settings.request(artifact.sha256), on_progress=follow)
+    except MeasurementError as error:
+        return Measurement(job_id=jobs[-1].id, error=str(error))
+    if result.device_fingerprint != device_fingerprint:
+        return Measurement(job_id=jobs[-1].id, error=_changed(result.device_fingerprint, device_fingerprint))
+    return Measurement(job_id=jobs[-1].id, result=result)
+
+
+def _changed(found: str, expected: str) -> str:
+    return (
+        f"the device changed while the search ran: expected fingerprint {expected[:12]}, found {found[:12]}; "
+        "set its governor and software back, or search again"
+    )

@@ -1,0 +1,8 @@
+"""What a search found, for people: a table, a picture and a page."""
+
+
+
+from host.report.rows import family_rows
+from host.report.table import family_table
+
+__all__ = ["family_rows", "family_table", "write_pareto", "write_report"]

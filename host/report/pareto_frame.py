@@ -1,0 +1,123 @@
+"""Everything around the points of the accuracy-latency plot: axes, title, what is not drawn, the budget."""
+
+from __future__ import annotations
+
+import textwrap
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
+
+from host.family import Family
+from host.report import text
+from host.report.pareto_style import Layout, Palette
+from host.report.points import Points, accuracy_range, latency_range
+from host.report.rows import trial_name
+
+__all__ = ["draw_budget", "draw_frame"]
+
+
+def draw_frame(
+    axes: Axes, family: Family, points: Points, budget_ms: float | None, palette: Palette, layout: Layout
+) -> None:
+    """Axes with their ranges, names and notes, and the title."""
+    _draw_axes(axes, palette, layout)
+    _set_ranges(axes, points, budget_ms, layout)
+    _draw_title(axes, family, palette, layout)
+    named = {"color": palette.ink, "fontsize": layout.text_size, "parse_math": False}
+    notes = [*_latency_name(family), *_notes(axes, points, budget_ms)]
+    wrapped = [line for note in notes for line in textwrap.wrap(note, _characters(layout, layout.text_size))]
+    axes.set_xlabel("\n".join(wrapped), labelpad=8, **named)
+    axes.set_ylabel("accuracy (%)", labelpad=8, **named)
+    if not points.all:
+        words = "no trial has both a latency and an accuracy"
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", **named)
+
+
+def draw_budget(axes: Axes, budget_ms: float | None, palette: Palette, layout: Layout) -> list[Bbox]:
+    """The budget as a line with its name, too slow shaded; the boxes they take in pixels. Nothing if off the axis."""
+    low, high = axes.get_xlim()
+    if budget_ms is None or not low <= budget_ms <= high:
+        return []
+    axes.axvline(budget_ms, color=palette.budget, linewidth=1.8, linestyle=(0, (5, 3)), zorder=1.5)
+    axes.axvspan(budget_ms, high, color=palette.budget, alpha=0.07, linewidth=0, zorder=0.5)
+    left = budget_ms > (low + high) / 2
+    name = axes.annotate(
+        f"budget {text.budget(budget_ms)}",
+        (budget_ms, 0),
+        (-6 if left else 6, 7),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        color=palette.budget,
+        fontsize=layout.text_size,
+        fontweight="bold",
+    )
+    at_x, _ = axes.transData.transform((budget_ms, 0))
+    frame = axes.get_window_extent()
+    return [name.get_window_extent(), Bbox.from_extents(at_x - 4, frame.y0, at_x + 4, frame.y1)]
+
+
+def _draw_axes(axes: Axes, palette: Palette, layout: Layout) -> None:
+    axes.set_facecolor(palette.background)
+    axes.grid(color=palette.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(palette.muted)
+    axes.tick_params(colors=palette.muted, labelsize=layout.text_size - 0.5, length=0, pad=6)
+
+
+def _set_ranges(axes: Axes, points: Points, budget_ms: float | None, layout: Layout) -> None:
+    low, high = accuracy_range(points)
+    axes.set_xlim(*latency_range(points, budget_ms))
+    axes.set_ylim(low, high)
+    ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    axes.set_yticks([tick for tick in ticks if max(0, low) <= tick <= min(100, high)])
+    axes.xaxis.set_major_locator(MaxNLocator(int(layout.width)))
+
+
+def _draw_title(axes: Axes, family: Family, palette: Palette, layout: Layout) -> None:
+    title = f"{family.model_kind.upper()} on {family.dataset}"
+    subtitle = f"{family.device.board}, {family.device.cpu}"
+    for words, size, height, style in (
+        (title, layout.title_size, 27, {"color": palette.ink, "fontweight": "bold"}),
+        (subtitle, layout.text_size, 10, {"color": palette.muted}),
+    ):
+        axes.annotate(
+            textwrap.shorten(words, _characters(layout, size), placeholder="..."),
+            (0, 1),
+            (0, height),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=size,
+            parse_math=False,
+            **style,
+        )
+
+
+def _latency_name(family: Family) -> list[str]:
+    taken = next((trial.latency for trial in family.trials if trial.latency is not None), None)
+    if taken is None:
+        return ["latency p50 (ms)"]
+    threads = f"{taken.threads} thread" + ("s" if taken.threads > 1 else "")
+    return [
+        f"latency p50 (ms) with its {100 * taken.confidence:g} % interval; "
+        f"{taken.backend}, {threads}, batch {taken.batch}"
+    ]
+
+
+def _notes(axes: Axes, points: Points, budget_ms: float | None) -> list[str]:
+    notes = []
+    if points.missing:
+        notes.append(f"not drawn, not measured: {'; '.join(map(trial_name, points.missing))}")
+    low, high = axes.get_xlim()
+    if points.all and budget_ms is not None and not low <= budget_ms <= high:
+        side = "right" if budget_ms > high else "left"
+        notes.append(f"the budget of {text.budget(budget_ms)} lies far to the {side}")
+    return notes
+
+
+def _characters(layout: Layout, size: float) -> int:
+    """How many characters of this size fit across the figure; a mean one is 0.62 em wide."""
+    return int(0.9 * layout.width * 72 / (0.62 * size))

@@ -1,0 +1,90 @@
+"""What of a family can be drawn: points of latency and accuracy, and the ranges they span."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from host.family import Family, Trial
+from host.report.rows import kept_trials
+
+__all__ = ["Point", "Points", "accuracy_range", "latency_range", "points_of"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial whose latency was measured; accuracies in percent."""
+
+    trial: Trial
+    p50_ms: float
+    low_ms: float
+    high_ms: float
+    validation: float | None
+    test: float | None
+
+    @property
+    def accuracies(self) -> list[float]:
+        return [value for value in (self.validation, self.test) if value is not None]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Kept models from unpruned to most pruned, other candidates, and kept models without a place."""
+
+    kept: tuple[Point, ...]
+    others: tuple[Point, ...]
+    missing: tuple[Trial, ...]
+
+    @property
+    def all(self) -> tuple[Point, ...]:
+        return self.kept + self.others
+
+
+def points_of(family: Family) -> Points:
+    """Sort the trials into what can be drawn and what cannot."""
+    kept = kept_trials(family)
+    drawn = _drawable(kept)
+    placed = [point.trial for point in drawn]
+    return Points(
+        kept=drawn,
+        others=_drawable([trial for trial in family.trials if not trial.kept]),
+        missing=tuple(trial for trial in kept if trial not in placed),
+    )
+
+
+def latency_range(points: Points, budget_ms: float | None) -> tuple[float, float]:
+    """The x axis, ms: every interval, and the budget unless it lies so far off that it would squash them."""
+    low = min((point.low_ms for point in points.all), default=0.0)
+    high = max((point.high_ms for point in points.all), default=1.0)
+    reach = max(high - low, 0.2 * high)
+    if budget_ms is not None and low - reach <= budget_ms <= high + reach:
+        low, high = min(low, budget_ms), max(high, budget_ms)
+    margin = max(0.08 * (high - low), 0.1 * high, 1e-9)
+    return max(0.0, low - margin), high + margin
+
+
+def accuracy_range(points: Points) -> tuple[float, float]:
+    """The y axis, percent: at least 5 points, and room for labels above the highest point."""
+    values = [value for point in points.all for value in point.accuracies]
+    low, high = min(values, default=0.0), max(values, default=100.0)
+    span = max(high - low, 4.0)
+    return low - 0.1 * span, low + 1.16 * span
+
+
+def _drawable(trials: Sequence[Trial]) -> tuple[Point, ...]:
+    found = (_point(trial) for trial in trials)
+    return tuple(point for point in found if point is not None and point.accuracies)
+
+
+def _point(trial: Trial) -> Point | None:
+    if trial.latency is None:
+        return None
+    taken = trial.latency
+    return Point(
+        trial=trial,
+        p50_ms=taken.p50_ms,
+        low_ms=min(taken.p50_interval_ms.low, taken.p50_ms),
+        high_ms=max(taken.p50_interval_ms.high, taken.p50_ms),
+        validation=None if trial.validation_accuracy is None else 100 * trial.validation_accuracy,
+        test=None if trial.test_accuracy is None else 100 * trial.test_accuracy,
+    )

@@ -1,0 +1,60 @@
+"""The kept models of a family as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from host.family import Family, Trial
+from host.report import text
+from host.report.rows import COLUMNS, Cell, family_rows, model_cells, problems
+
+__all__ = ["family_rows", "family_table"]
+
+
+def family_table(family: Family, *, budget_ms: float | None = None, chosen: Trial | None = None) -> Table:
+    """One row per kept model, the unpruned one first; `chosen` is marked, models over budget are dim.
+
+    Fits in 80 columns: a second line in a cell holds the interval, or the change against the unpruned model.
+    Below the table stands what went wrong in any trial.
+    """
+    table = Table(
+        title=Text(f"{family.model_kind.upper()} on {family.dataset}, {family.device.board}"),
+        caption=_caption(family, budget_ms),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        padding=0,
+        show_edge=False,
+    )
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column.short, justify="right" if number else "left", no_wrap=True)
+    for row in family_rows(family, budget_ms=budget_ms, chosen=chosen):
+        table.add_row(*map(_cell, model_cells(row)), style=_style(row))
+    return table
+
+
+def _cell(cell: Cell) -> Text:
+    shown = Text(cell.value)
+    return shown.append(f"\n{cell.detail}", style="dim") if cell.detail else shown
+
+
+def _style(row: dict[str, Any]) -> str:
+    if row["chosen"]:
+        return "bold green"
+    return "dim" if row["within_budget"] is False else ""
+
+
+def _caption(family: Family, budget_ms: float | None) -> Text | None:
+    lines = [] if budget_ms is None else [_budget_line(family, budget_ms)]
+    lines += problems(family.trials)
+    return Text("\n".join(lines), style="") if lines else None
+
+
+def _budget_line(family: Family, budget_ms: float) -> str:
+    rows = family_rows(family, budget_ms=budget_ms)
+    fitting = sum(row["within_budget"] is True for row in rows)
+    return f"budget {text.budget(budget_ms)}: {fitting} of {len(rows)} models fit (p50)"

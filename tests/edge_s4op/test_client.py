@@ -1,0 +1,387 @@
+"""AgentClient against a real agent: in this process, over a lossy connection, and killed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from device_agent.agent import Agent, open_agent
+from device_agent.app import create_app
+from device_agent.device import Device, local_device
+from device_agent.settings import Settings
+from edge_s4op.client import AgentClient, RetryPolicy
+from edge_s4op.errors import (
+    AgentError,
+    AgentProtocolError,
+    AgentRefusedError,
+    AgentUnreachableError,
+    BadInferenceInputError,
+    MeasurementError,
+    UsageError,
+)
+from edge_s4op.messages import Job, MeasurementRequest, ServeRequest
+from tests.device_agent.agent_helpers import agent_process, scaling_artifact
+from tests.device_agent.fakes import Gate, gated_device, wait_until
+from tests.edge_s4op.servers import file_server, fixed_server, json_answer
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Starlette wants httpx2, which AgentClient does not use
+    from fastapi.testclient import TestClient
+
+ARTIFACT = scaling_artifact(2.0)
+QUICK = MeasurementRequest(
+    artifact_sha256=ARTIFACT.sha256, warmup_ms=0, max_duration_ms=30, min_iterations=20
+)
+AT_ONCE = RetryPolicy(retries=0)
+
+
+class Lossy(httpx.BaseTransport):
+    """Loses the next `requests` before they arrive, and the next `answers` after the work was done."""
+
+    def __init__(self, inner: httpx.BaseTransport, requests: int = 0, answers: int = 0) -> None:
+        self._inner, self.requests, self.answers = inner, requests, answers
+        self.sent: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(f"{request.method} {request.url.path}")
+        if self.requests > 0:
+            self.requests -= 1
+            raise httpx.ConnectError("connection refused", request=request)
+        response = self._inner.handle_request(request)
+        if self.answers > 0:
+            self.answers -= 1
+            raise httpx.ReadError("connection reset", request=request)
+        return response
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return open_agent(Settings(data_dir=tmp_path / "data"))
+
+
+@pytest.fixture
+def http(agent: Agent) -> Iterator[TestClient]:
+    with TestClient(create_app(agent)) as client:
+        yield client
+
+
+@pytest.fixture
+def client(http: TestClient) -> AgentClient:
+    return AgentClient(http)
+
+
+@pytest.fixture
+def lossy(http: TestClient) -> Lossy:
+    return Lossy(http._transport)
+
+
+def lossy_client(lossy: Lossy, pauses: list[float] | None = None) -> AgentClient:
+    http = httpx.Client(transport=lossy, base_url="http://agent")
+    return AgentClient(http, sleep=(pauses if pauses is not None else []).append)
+
+
+def test_the_whole_way_from_a_file_to_its_latency_and_its_answers(client: AgentClient) -> None:
+    assert client.health()
+    assert client.device().backends
+    seen: list[Job] = []
+
+    result = client.measure(ARTIFACT, QUICK, on_progress=seen.append, poll_s=0.01)
+
+    assert result.request == QUICK
+    assert result.device_fingerprint == client.device().fingerprint
+    assert seen[-1].state == "succeeded"
+    assert len(client.samples(seen[-1].id).samples_ms) == result.iterations
+    assert [job.id for job in client.jobs()] == [seen[-1].id]
+    assert [info.sha256 for info in client.artifacts()] == [ARTIFACT.sha256]
+
+    assert client.serve("m", ServeRequest(artifact_sha256=ARTIFACT.sha256)).ready
+    x = np.array([[0.1, -2, 3]], dtype=np.float32)
+    outputs = client.infer("m", {"x": x})
+    assert set(outputs) == {"y", "z"}
+    np.testing.assert_array_equal(outputs["y"], 2 * x)
+    np.testing.assert_array_equal(outputs["z"], -2 * x)
+    assert [model.name for model in client.served()] == ["m"]
+    client.unserve("m")
+    assert client.served() == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
+def test_inference_keeps_dtype_shape_and_bits(client: AgentClient, dtype: type) -> None:
+    datatype = {np.float32: "FP32", np.float16: "FP16", np.int64: "INT64"}[dtype]
+    artifact = scaling_artifact(3, datatype=datatype)
+    client.put_artifact(artifact)
+    client.serve("m", ServeRequest(artifact_sha256=artifact.sha256))
+    x = (np.arange(12) / (1 if dtype is np.int64 else 7)).astype(dtype).reshape(4, 3)
+    y = client.infer("m", {"x": x})["y"]
+    assert (y.dtype, y.shape) == (x.dtype, x.shape)
+    np.testing.assert_array_equal(y, x * dtype(3))
+
+
+def test_the_bytes_travel_once(lossy: Lossy) -> None:
+    client = lossy_client(lossy)
+    path = f"/v1/artifacts/{ARTIFACT.sha256}"
+    assert client.put_artifact(ARTIFACT).size_bytes == len(ARTIFACT.content)
+    assert lossy.sent == [f"GET {path}", f"PUT {path}"]
+    client.put_artifact(ARTIFACT)
+    assert lossy.sent[2:] == [f"GET {path}"]
+
+
+@pytest.mark.parametrize("kind", ["requests", "answers"])
+def test_lost_connections_are_bridged_and_nothing_happens_twice(lossy: Lossy, kind: str) -> None:
+    pauses: list[float] = []
+    client = lossy_client(lossy, pauses)
+    client.put_artifact(ARTIFACT)
+    setattr(lossy, kind, 3)
+    job = client.submit(QUICK)
+    assert pauses == [0.2, 0.4, 0.8]
+    assert [known.id for known in client.jobs()] == [job.id]
+    assert client.submit(QUICK).id != job.id  # another submission is another measurement
+    for act in (
+        lambda: client.put_artifact(scaling_artifact(9.0)),
+        lambda: client.serve("m", ServeRequest(artifact_sha256=ARTIFACT.sha256)),
+        lambda: client.infer("m", {"x": np.ones((1, 3), dtype=np.float32)}),
+        lambda: client.wait(job.id),
+        lambda: client.cancel(job.id),
+    ):
+        setattr(lossy, kind, 2)
+        act()
+        assert getattr(lossy, kind) == 0
+
+
+def test_it_gives_up_after_its_retries(lossy: Lossy) -> None:
+    pauses: list[float] = []
+    lossy.requests = 100
+    with pytest.raises(AgentUnreachableError, match=r"http://agent: connection refused.*s4op-agent"):
+        lossy_client(lossy, pauses).device()
+    assert pauses == [0.2, 0.4, 0.8, 1.6]
+    assert len(lossy.sent) == 5
+
+
+def test_delays_are_bounded() -> None:
+    policy = RetryPolicy(retries=20, max_delay_s=3)
+    assert max(policy.delay_s(attempt) for attempt in range(20)) == 3
+
+
+def test_nobody_listens() -> None:
+    client = AgentClient.connect("http://127.0.0.1:9", retry=RetryPolicy(retries=1, first_delay_s=0.01))
+    with pytest.raises(AgentUnreachableError, match=r"127\.0\.0\.1:9"):
+        client.device()
+
+
+def test_an_agent_that_dies_mid_measurement_is_an_error_naming_the_job(tmp_path: Path) -> None:
+    request = QUICK.model_copy(update={"max_duration_ms": 60_000.0, "min_iterations": 1_000_000})
+    seen: list[Job] = []
+    with (
+        agent_process(tmp_path / "data") as process,
+        AgentClient.connect(process.url, retry=RetryPolicy(retries=2, first_delay_s=0.05)) as client,
+    ):
+
+        def kill_when_running(job: Job) -> None:
+            seen.append(job)
+            if job.state == "running":
+                process.kill()
+
+        with pytest.raises(AgentUnreachableError) as caught:
+            client.measure(ARTIFACT, request, on_progress=kill_when_running, poll_s=0.02)
+    assert seen[-1].state == "running"
+    assert f"during measurement {seen[-1].id}" in str(caught.value)
+
+
+CALLS: dict[str, Callable[[AgentClient], object]] = {
+    "health": lambda client: client.health(),
+    "device": lambda client: client.device(),
+    "artifacts": lambda client: client.artifacts(),
+    "put_artifact": lambda client: client.put_artifact(ARTIFACT),
+    "submit": lambda client: client.submit(QUICK),
+    "job": lambda client: client.job("1"),
+    "jobs": lambda client: client.jobs(),
+    "wait": lambda client: client.wait("1"),
+    "samples": lambda client: client.samples("1"),
+    "cancel": lambda client: client.cancel("1"),
+    "measure": lambda client: client.measure(ARTIFACT, QUICK),
+    "serve": lambda client: client.serve("m", ServeRequest(artifact_sha256=ARTIFACT.sha256)),
+    "unserve": lambda client: client.unserve("m"),
+    "served": lambda client: client.served(),
+    "infer": lambda client: client.infer("m", {"x": np.ones((1, 3), dtype=np.float32)}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_file_server_is_no_agent(tmp_path: Path, call: str) -> None:
+    with file_server(tmp_path) as url, AgentClient.connect(url, retry=AT_ONCE) as client:
+        with pytest.raises(AgentProtocolError, match="does not answer as a device agent") as caught:
+            CALLS[call](client)
+        assert url in str(caught.value)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        json_answer("200 OK", "[1, 2"),
+        json_answer("200 OK", '{"hello": "world"}'),
+        json_answer("200 OK", '"text"'),
+        json_answer("302 Found", ""),
+        json_answer("404 Not Found", '{"detail": "Not Found"}'),
+        json_answer("500 Internal Server Error", '{"error": {"code": 7}}'),
+    ],
+    ids=["no HTTP", "no JSON", "other JSON", "text", "redirect", "other 404", "other 500"],
+)
+def test_another_service_is_no_agent(call: str, answer: bytes) -> None:
+    with (
+        fixed_server(answer) as (url, _),
+        AgentClient.connect(url, retry=AT_ONCE) as client,
+        pytest.raises(AgentProtocolError),
+    ):
+        CALLS[call](client)
+
+
+def test_a_server_that_hangs_up_is_unreachable_after_retries() -> None:
+    retry = RetryPolicy(retries=2, first_delay_s=0.01)
+    with fixed_server(b"") as (url, count), AgentClient.connect(url, retry=retry) as client:
+        with pytest.raises(AgentUnreachableError):
+            client.device()
+        assert count == [3]
+
+
+def test_a_server_that_never_answers_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = AgentClient.connect(url, timeout_s=0.2, retry=AT_ONCE)
+        with pytest.raises(AgentUnreachableError, match="timed out"):
+            client.device()
+
+
+SHORT = {"name": "y", "datatype": "FP32", "shape": [2], "data": []}
+
+
+@pytest.mark.parametrize("outputs", [None, [1], [{}], [SHORT]])
+def test_unreadable_outputs_are_a_protocol_error(outputs: object) -> None:
+    body = json.dumps({"outputs": outputs})
+    with (
+        fixed_server(json_answer("200 OK", body)) as (url, _),
+        AgentClient.connect(url) as client,
+        pytest.raises(AgentProtocolError, match="outputs"),
+    ):
+        CALLS["infer"](client)
+
+
+def test_a_busy_agent_is_asked_again_and_then_believed() -> None:
+    busy = json_answer("503 Service Unavailable", '{"error": "the device is busy"}')
+    busy = busy.replace(b"\r\n\r\n", b"\r\nRetry-After: 2\r\nConnection: close\r\n\r\n")
+    pauses: list[float] = []
+    with fixed_server(busy) as (url, count):
+        client = AgentClient(httpx.Client(base_url=url, trust_env=False), sleep=pauses.append)
+        with pytest.raises(AgentRefusedError, match="the device is busy") as caught:
+            CALLS["infer"](client)
+        assert caught.value.status_code == 503
+        assert pauses == [2, 2, 2, 2]
+        assert count == [5]
+        assert client.health() is False
+        assert count == [6]
+
+
+@pytest.mark.parametrize("url", ["jetson:8600", "ftp://jetson", "http://", "", "http://[::1", "http://a:b"])
+def test_a_bad_address_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match="http://HOST:PORT"):
+        AgentClient.connect(url)
+
+
+def test_a_refusal_carries_status_and_the_agents_words(client: AgentClient) -> None:
+    with pytest.raises(AgentRefusedError, match="upload it first") as caught:
+        client.submit(QUICK)
+    assert caught.value.status_code == 404
+    with pytest.raises(AgentRefusedError, match="no model 'm'") as caught:
+        CALLS["infer"](client)
+    assert caught.value.status_code == 404
+    client.put_artifact(ARTIFACT)
+    client.serve("m", ServeRequest(artifact_sha256=ARTIFACT.sha256))
+    with pytest.raises(AgentRefusedError, match="wrong shape") as caught:
+        client.infer("m", {"x": np.ones((1, 4), dtype=np.float32)})
+    assert caught.value.status_code == 400
+
+
+def test_what_json_cannot_carry_is_never_sent(lossy: Lossy) -> None:
+    client = lossy_client(lossy)
+    for array in (np.array([[np.nan]], dtype=np.float32), np.ones((1, 3))):
+        with pytest.raises(BadInferenceInputError):
+            client.infer("m", {"x": array})
+    assert lossy.sent == []
+
+
+def test_a_name_cannot_leave_its_place_in_the_path(lossy: Lossy) -> None:
+    client = lossy_client(lossy)
+    with pytest.raises(AgentRefusedError):
+        client.job("../device")
+    assert "GET /v1/device" not in lossy.sent
+
+
+def test_a_failed_measurement_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    def failing(*arguments: object) -> object:
+        raise MeasurementError("the clock stood still")
+
+    here = local_device()
+    device = Device(here.facts, here.backends, here.open_runner, failing)
+    with (
+        TestClient(create_app(open_agent(Settings(data_dir=tmp_path), device))) as http,
+        pytest.raises(MeasurementError, match="failed: the clock stood still"),
+    ):
+        AgentClient(http).measure(ARTIFACT, QUICK, poll_s=0.01)
+
+
+def test_a_request_for_another_artifact_is_a_usage_error(client: AgentClient) -> None:
+    with pytest.raises(UsageError, match="another artifact"):
+        client.measure(scaling_artifact(7.0), QUICK)
+    assert client.artifacts() == []
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def gated(tmp_path: Path, gate: Gate) -> Iterator[AgentClient]:
+    with TestClient(create_app(open_agent(Settings(data_dir=tmp_path), gated_device(gate)))) as http:
+        yield AgentClient(http)
+
+
+def test_waiting_has_an_end(gated: AgentClient) -> None:
+    gated.put_artifact(ARTIFACT)
+    job = gated.submit(QUICK)
+    began = time.monotonic()
+    with pytest.raises(AgentError, match=f"{job.id}.*has not ended after 0.1 s; found it is"):
+        gated.wait(job.id, poll_s=0.01, timeout_s=0.1)
+    assert time.monotonic() - began < 2
+
+
+def test_an_interrupted_measurement_is_cancelled_on_the_device(gated: AgentClient) -> None:
+    def interrupt(job: Job) -> None:
+        if job.state == "running":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gated.measure(ARTIFACT, QUICK, on_progress=interrupt, poll_s=0.01)
+    wait_until(lambda: gated.jobs()[0].state == "cancelled")
+
+
+def test_a_measurement_cancelled_by_another_is_an_error(gated: AgentClient, gate: Gate) -> None:
+    def cancel() -> None:
+        gate.entered.acquire(timeout=5)
+        gated.cancel(gated.jobs()[0].id)
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(MeasurementError, match="cancelled"):
+        gated.measure(ARTIFACT, QUICK, poll_s=0.05)
+    canceller.join()

@@ -1,0 +1,260 @@
+"""Measuring: when it stops, what it reports, and that nothing is lost or made up."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import itertools
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from edge_s4op.artifact import Artifact, Manifest, TensorInfo
+from edge_s4op.errors import MeasurementError
+from edge_s4op.messages import MeasurementRequest, MeasurementResult
+from edge_s4op.profiler import CANCELLED, device_facts, measure, samples_sha256, summarize
+from edge_s4op.profiler.measure import check_points
+from edge_s4op.runtime import available_backends, open_runner
+from tests.edge_s4op import tiny
+
+MS = 1_000_000
+SHA = tiny.linear_artifact().sha256
+
+
+@dataclass
+class Simulation:
+    """A runner on NumPy and its clock: each run takes the next of `latencies_ns`, nothing else does."""
+
+    latencies_ns: Iterator[int]
+    manifest: Manifest = field(default_factory=lambda: tiny.manifest(tiny.FLOATS))
+    backend: str = "onnxruntime"
+    backend_version: str = "simulated"
+    fails_at: int | None = None
+    now_ns: int = 0
+    seen: list[dict[str, np.ndarray]] = field(default_factory=list)
+    gc_was_on: bool = False
+
+    def clock(self) -> int:
+        return self.now_ns
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.gc_was_on |= gc.isenabled()
+        if len(self.seen) == self.fails_at:
+            raise RuntimeError("out of\nmemory")
+        self.seen.append(dict(feeds))
+        self.now_ns += next(self.latencies_ns)
+        return {"logits": (feeds["input"] @ tiny.WEIGHT).sum(1)}
+
+    def close(self) -> None:
+        pass
+
+
+def quiet(mean_ms: float = 5.0) -> Simulation:
+    """Spread of 0.1 %."""
+    rng = np.random.default_rng(0)
+    return Simulation(int(value) for value in iter(lambda: rng.normal(mean_ms, mean_ms / 1000) * MS, None))
+
+
+def noisy(sigma: float = 2.0, seed: int = 0) -> Simulation:
+    """Log-normal around 5 ms."""
+    rng = np.random.default_rng(seed)
+    return Simulation(int(value) for value in iter(lambda: rng.lognormal(np.log(5), sigma) * MS, None))
+
+
+def request(**changes: object) -> MeasurementRequest:
+    return MeasurementRequest.model_validate({"artifact_sha256": SHA} | changes)
+
+
+def run(runner: Simulation, **changes: object) -> tuple[MeasurementResult, np.ndarray]:
+    return measure(runner, request(**changes), clock=runner.clock, device_fingerprint="f")
+
+
+def test_a_quiet_stream_stops_by_precision_at_the_fewest_iterations() -> None:
+    result, samples = run(quiet())
+    assert (result.stopped_by, result.iterations) == ("precision", 10)
+    assert result.latency_ms.median == pytest.approx(5, rel=0.01)
+    assert result.warmup_iterations in (40, 41)  # 200 ms of 5 ms
+    assert len(samples) == 10
+
+
+def test_a_noisy_stream_stops_by_time() -> None:
+    runner = noisy()
+    result, samples = run(runner, max_duration_ms=3000)
+    assert result.stopped_by == "time"
+    assert 3000 <= samples.sum() <= 3000 + samples[-1]
+
+
+def test_precision_is_what_the_result_keeps() -> None:
+    result, _ = run(noisy(sigma=0.1), max_duration_ms=60_000, precision=0.01)
+    latency = result.latency_ms
+    assert result.stopped_by == "precision"
+    assert latency.median - latency.median_interval.low <= 0.01 * latency.median
+    assert latency.median_interval.high - latency.median <= 0.01 * latency.median
+
+
+@pytest.mark.parametrize("minimum", [1, 7, 123])
+def test_min_iterations_are_honoured_past_the_time_cap(minimum: int) -> None:
+    result, samples = run(noisy(), max_duration_ms=1, min_iterations=minimum)
+    assert result.iterations == len(samples) == minimum
+    assert result.stopped_by == "time"
+
+
+def test_a_single_sample_is_never_precise() -> None:
+    assert run(quiet(), min_iterations=1)[0].iterations == 6  # the fewest with an interval at 95 %
+
+
+def test_one_warm_up_run_at_least() -> None:
+    runner = quiet()
+    result, samples = run(runner, warmup_ms=0)
+    assert result.warmup_iterations == 1
+    assert len(runner.seen) == 1 + len(samples)
+
+
+def test_warm_up_is_not_counted() -> None:
+    latencies = iter([900 * MS] + [5 * MS] * 50)
+    result, samples = run(Simulation(latencies))
+    assert result.warmup_iterations == 1
+    assert samples.tolist() == [5.0] * 10
+
+
+def test_the_same_stream_gives_the_same_result() -> None:
+    first, again = (run(noisy(sigma=0.3)) for _ in range(2))
+    assert first[0] == again[0]
+    assert np.array_equal(first[1], again[1])
+
+
+def test_the_result_is_what_the_samples_say() -> None:
+    result, samples = run(noisy(sigma=0.3), confidence=0.9)
+    assert result.latency_ms == summarize(samples, 0.9)
+    assert result.throughput_per_s == pytest.approx(1000 * len(samples) / samples.sum())
+    packed = struct.pack(f"<{len(samples)}d", *samples)
+    assert result.samples_sha256 == samples_sha256(samples) == hashlib.sha256(packed).hexdigest()
+    assert result.backend_version == "simulated"
+    assert result.device_fingerprint == "f"
+    assert result.request == request(confidence=0.9)
+
+
+def test_stopping_early_keeps_the_medians_interval_honest() -> None:
+    covered = []
+    for seed in range(300):
+        latency = run(noisy(sigma=0.05, seed=seed), warmup_ms=0)[0].latency_ms
+        covered.append(latency.median_interval.low <= 5 <= latency.median_interval.high)
+    assert np.mean(covered) >= 0.9  # 0.935 to 0.945 in long simulations
+
+
+@pytest.mark.parametrize("first", [1, 10, 5000])
+def test_checks_between_samples_are_rare(first: int) -> None:
+    n = 1_000_000
+    counts = list(itertools.takewhile(lambda count: count <= n, check_points(first)))
+    assert counts[0] == first
+    assert all(a < b <= max(a + 1, 1.25 * a) for a, b in itertools.pairwise(counts))
+    assert len(counts) < 70
+    assert sum(counts) < 6 * n  # the samples all checks together sort
+
+
+def test_many_fast_runs_are_measured_in_little_time() -> None:
+    runner = noisy(sigma=1.0)
+    began = time.perf_counter()
+    result, _ = run(runner, max_duration_ms=600_000, precision=1e-6)
+    assert result.iterations > 50_000
+    assert time.perf_counter() - began < 10  # checking at every sample would take minutes
+
+
+def test_every_run_gets_the_same_input_of_the_asked_batch() -> None:
+    runner = quiet()
+    run(runner, batch=3)
+    assert runner.seen[0]["input"].shape == (3, tiny.SEQ_LEN, tiny.CHANNELS)
+    assert all(np.array_equal(feeds["input"], runner.seen[0]["input"]) for feeds in runner.seen)
+
+
+@pytest.mark.parametrize("runner", [quiet(), noisy(), quiet(1000.0)])
+def test_progress_rises_from_0_to_1_in_few_steps(runner: Simulation) -> None:
+    shares: list[float] = []
+    measure(runner, request(), clock=runner.clock, on_progress=shares.append, device_fingerprint="f")
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+    assert len(shares) <= 23
+
+
+@pytest.mark.parametrize("after", [0, 1, 60])
+def test_a_measurement_can_be_cancelled(after: int) -> None:
+    runner = noisy(sigma=0.5)
+    with pytest.raises(MeasurementError) as caught:
+        measure(runner, request(), clock=runner.clock, should_stop=lambda: len(runner.seen) >= after)
+    assert caught.value.what == CANCELLED == str(caught.value)
+    assert len(runner.seen) == after
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("fails_at", "when"), [(0, "during warm-up"), (45, "while sampling")])
+def test_a_runner_that_fails_is_a_measurement_error_with_its_reason(fails_at: int, when: str) -> None:
+    runner = quiet()
+    runner.fails_at = fails_at
+    with pytest.raises(MeasurementError, match=f"'onnxruntime' failed {when}: out of memory"):
+        run(runner)
+    assert gc.isenabled()
+
+
+def test_an_error_of_the_caller_is_not_blamed_on_the_runner() -> None:
+    runner = noisy()
+
+    def full_disk(share: float) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        measure(runner, request(), clock=runner.clock, on_progress=full_disk)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_rests_while_timing_and_is_restored(enabled: bool) -> None:
+    runner = quiet()
+    if not enabled:
+        gc.disable()
+    try:
+        run(runner)
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert not runner.gc_was_on
+
+
+def test_another_backend_than_asked_for_is_not_measured() -> None:
+    with pytest.raises(MeasurementError, match="expected tensorrt; found onnxruntime"):
+        run(quiet(), backend="tensorrt")
+
+
+def test_a_fixed_batch_is_not_measured_as_another() -> None:
+    fixed = TensorInfo(name="input", datatype="FP32", shape=(1, tiny.SEQ_LEN, tiny.CHANNELS))
+    runner = quiet()
+    runner.manifest = tiny.manifest(fixed)
+    assert run(runner)[0].iterations == 10
+    with pytest.raises(MeasurementError, match="expected a batch of 2"):
+        run(runner, batch=2)
+
+
+def test_tokens_without_a_vocabulary_are_not_measured() -> None:
+    runner = quiet()
+    runner.manifest = tiny.manifest(TensorInfo(name="input", datatype="INT64", shape=(-1, 4)))
+    with pytest.raises(MeasurementError, match=r"cannot make input.*vocab_size"):
+        run(runner)
+
+
+@pytest.mark.parametrize("artifact", [tiny.linear_artifact(), tiny.token_artifact()])
+def test_onnxruntime_on_this_machine(artifact: Artifact) -> None:
+    asked = request(artifact_sha256=artifact.sha256, warmup_ms=20, max_duration_ms=200, batch=2)
+    result, samples = measure(open_runner(artifact), asked)
+    assert (samples > 0).all()
+    assert result.iterations == len(samples) >= 10
+    assert result.device_fingerprint == device_facts(available_backends()).fingerprint
+    assert result.backend_version == available_backends()["onnxruntime"]
+    assert result.latency_ms.minimum <= result.latency_ms.median <= result.latency_ms.p99
+
+
+def test_a_real_run_that_fails_is_reported_with_onnxruntimes_words() -> None:
+    with pytest.raises(MeasurementError, match=r"failed during warm-up: ONNX Runtime .*Reshape"):
+        measure(open_runner(tiny.failing_artifact()), request())

@@ -1,0 +1,75 @@
+"""A tiny search against a real agent, for the tests of the search and their child processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from device_agent.agent import open_agent
+from device_agent.app import create_app
+from device_agent.device import Device, local_device
+from device_agent.settings import Settings
+from edge_s4op.client import AgentClient
+from host.family import Family
+from host.measuring import MeasurementSettings
+from host.models import save_checkpoint
+from host.search import PruneOptions, SearchProgress, prune_search
+from host.training import TrainConfig
+from tests.host.training.training_samples import classifier, dataset
+
+LAYERS, CHANNELS = 3, 8
+DATA = dataset()
+QUICK = MeasurementSettings(warmup_ms=0, max_duration_ms=20, min_iterations=5)
+OPTIONS = PruneOptions(
+    rates=(0.3, 0.6),
+    candidates=2,
+    training=TrainConfig(epochs=16, batch_size=8, device="cpu"),
+    measurement=QUICK,
+)
+ONE = OPTIONS.model_copy(update={"rates": (0.5,), "candidates": 1})
+
+
+def save_unpruned(folder: Path) -> Path:
+    """A checkpoint to prune; untrained, since the search does not care."""
+    save_checkpoint(folder, classifier(d_model=CHANNELS, depth=LAYERS, dropout=0.2), {"from": "the test"})
+    return folder
+
+
+@contextlib.contextmanager
+def agent_in_process(data_dir: Path, **changes: Callable[..., object]) -> Iterator[AgentClient]:
+    """A client of a real agent app; `changes` replace functions of the machine it runs on."""
+    device: Device = replace(local_device(), **changes)
+    app = create_app(open_agent(Settings(data_dir=data_dir), device))
+    with TestClient(app, raise_server_exceptions=False) as http:
+        yield AgentClient(http, sleep=lambda seconds: None)
+
+
+def run_search(
+    folder: Path, agent: AgentClient, options: PruneOptions = OPTIONS, **settings: object
+) -> Family:
+    """Search in `folder`/run from `folder`/unpruned."""
+    return prune_search(folder / "unpruned", DATA, agent, options, folder / "run", **settings)
+
+
+def _search_until_killed(folder: Path, url: str, phase: str, place: list[object]) -> None:
+    """Search or resume, and die by SIGKILL in the middle of reporting this phase at this place."""
+
+    def watch(progress: SearchProgress) -> None:
+        epoch = progress.training.epoch if progress.training else None
+        if [progress.rate, progress.seed, epoch] == place and progress.phase == phase:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with AgentClient.connect(url) as agent:
+        run_search(folder, agent, resume=True, on_progress=watch)
+
+
+if __name__ == "__main__":
+    _search_until_killed(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
