@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt docker/install.sh
 	@touch $@
 
 demo: $(STAMP)  ## train, prune on measured latency, export, serve and query; writes demo-output/
-	$(BIN)/s4op demo --out demo-output
+	$(BIN)/s4op demo --out demo-output --overwrite
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest

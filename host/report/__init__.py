@@ -1,7 +1,7 @@
 """What a search found, for people: a table, a picture and a page."""
 
-
-
+from host.report.page import write_report
+from host.report.pareto import write_pareto
 from host.report.rows import family_rows
 from host.report.table import family_table
 

@@ -59,7 +59,7 @@ def pareto_figure(
     """
     size = (layout.width, layout.height)
     figure = Figure(size, dpi=DPI, layout="constrained", facecolor=palette.background)
-    figure.get_layout_engine().set(w_pad=0.14, h_pad=0.14)
+    figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     points = points_of(family)
@@ -88,7 +88,7 @@ def _draw_series(axes: Axes, points: Points, chosen: Trial | None, palette: Pale
     _scatter(axes, _validation(_validated(points.others)), "other candidates, validation accuracy", s=34, zorder=2, **faint)
     ring = {"facecolors": "none", "edgecolors": palette.chosen, "linewidths": 2.4}
     picked = _validation([point for point in kept if point.trial == chosen])
-    _scatter(axes, picked, "chosen for the budget", s=240, zorder=5, **ring)
+    _scatter(axes, picked, "chosen model", s=240, zorder=5, **ring)
 
 
 def _draw_intervals(axes: Axes, kept: Sequence[Point], palette: Palette) -> None:
@@ -124,6 +124,8 @@ def _draw_legend(figure: Figure, axes: Axes, palette: Palette, layout: Layout) -
             labelcolor=palette.ink,
             frameon=False,
             columnspacing=2.5,
+            borderpad=0,
+            borderaxespad=0,
         )
 
 

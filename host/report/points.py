@@ -68,7 +68,8 @@ def accuracy_range(points: Points) -> tuple[float, float]:
     values = [value for point in points.all for value in point.accuracies]
     low, high = min(values, default=0.0), max(values, default=100.0)
     span = max(high - low, 4.0)
-    return low - 0.1 * span, low + 1.16 * span
+    middle = (low + high) / 2
+    return middle - 0.6 * span, middle + 0.66 * span
 
 
 def _drawable(trials: Sequence[Trial]) -> tuple[Point, ...]:

@@ -1,0 +1,116 @@
+"""`s4op demo`: the whole loop in one command."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from edge_s4op.client import AgentClient
+from edge_s4op.errors import UsageError
+from host.agent_process import local_agent, terminate_as_interrupt
+from host.cli.console import emit_json, log, result
+from host.cli.options import Json
+from host.cli.progress import searching_bar, training_bar
+from host.demo import RATES, Served, demo_budget_ms, prune_trained, serve_and_query, train_demo_model
+from host.family import Family, Trial
+from host.provenance import DataSource
+from host.report import family_rows, family_table, write_pareto, write_report
+from host.search import PUBLISHED_SEEDS
+
+__all__ = ["demo_command"]
+
+_OURS = ("train", "search", "agent", "report.html", "pareto.png")
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder of everything the demo makes.")] = Path("demo-output"),
+    dataset: Annotated[str, typer.Option(help="A dataset, as `s4op train` takes it.")] = "ucr:GunPoint",
+    agent: Annotated[
+        str | None, typer.Option(help="Use this agent instead of starting one here.", envvar="S4OP_AGENT")
+    ] = None,
+    latency_budget_ms: Annotated[
+        float | None, typer.Option(help="Default: halfway between the slowest and the fastest model.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace what an earlier demo left in OUT.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train S4D on real data, prune it on latencies measured by an agent, export, serve and query it.
+
+    Starts an agent of its own on a free port and stops it at the end, also on Ctrl-C. Takes two to three
+    minutes on two cores.
+    """
+    _prepare(out, overwrite)
+    torch.set_num_threads(1)  # models this small are fastest on one core, and the agent needs the other
+    source = DataSource(spec=dataset)
+    data = source.load()
+    with terminate_as_interrupt(), _agent(agent, out / "agent") as url, AgentClient.connect(url) as client:
+        device = client.device()
+        log.print(f"agent on {url}: {device.board}, {device.cpu}, {device.cores} cores")
+        with training_bar(f"training S4D on {data.name}") as follow:
+            trained = train_demo_model(source, data, out / "train", follow)
+        log.print(f"trained: test accuracy {trained.provenance.accuracy['test']:.1%}")
+        with searching_bar(1 + len(RATES) * len(PUBLISHED_SEEDS)) as search:
+            family = prune_trained(trained, data, client, out / "search", search)
+        budget_ms = demo_budget_ms(family) if latency_budget_ms is None else latency_budget_ms
+        if not as_json:
+            result.print(family_table(family))
+        name = dataset.rpartition(":")[2].lower() or "demo"
+        chosen, served = serve_and_query(family, out / "search", budget_ms, data, client, _model_name(name))
+    _show(family, budget_ms, chosen, served, out, as_json)
+
+
+def _show(
+    family: Family, budget_ms: float, chosen: Trial, served: Served, out: Path, as_json: bool
+) -> None:
+    write_pareto(family, out / "pareto.png", budget_ms=budget_ms, chosen=chosen)
+    write_report(family, out / "report.html", budget_ms=budget_ms, chosen=chosen, served=asdict(served))
+    if as_json:
+        emit_json(
+            {
+                "models": family_rows(family),
+                "budget_ms": budget_ms,
+                "chosen": chosen.model,
+                "served": asdict(served),
+                "report": str(out / "report.html"),
+            }
+        )
+        return
+    p50 = chosen.latency.p50_ms if chosen.latency else float("nan")
+    result.print(f"budget {budget_ms:.3f} ms: {chosen.model} fits, measured p50 {p50:.3f} ms")
+    result.print(
+        f"served at {served.url}: {served.samples} test sequences over HTTP, "
+        f"accuracy {served.accuracy_http:.2%}; offline {served.accuracy_offline:.2%}"
+    )
+    result.print(f"wrote {out / 'report.html'} and {out / 'pareto.png'}")
+
+
+@contextlib.contextmanager
+def _agent(url: str | None, folder: Path) -> Iterator[str]:
+    if url is not None:
+        yield url
+        return
+    with local_agent(folder) as own:
+        yield own
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
+    """Make `out`; what an earlier demo left there is removed only when asked."""
+    found = [name for name in _OURS if (out / name).exists()]
+    if found and not overwrite:
+        raise UsageError(f"{out} holds an earlier demo", found=", ".join(found), fix="add --overwrite")
+    for name in found:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _model_name(text: str) -> str:
+    """A name the agent accepts."""
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in text).strip("._-")
+    return name[:64] or "demo"

@@ -1,0 +1,62 @@
+"""`s4op deploy`: serve a model on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_s4op.artifact import read_artifact
+from edge_s4op.client import AgentClient
+from edge_s4op.errors import UsageError
+from edge_s4op.messages import ServeRequest
+from host.cli.console import emit_json, log
+from host.cli.options import DEFAULT_AGENT, AgentUrl, Json, Threads, checked
+from host.family import FAMILY_NAME, read_family, select
+
+__all__ = ["deploy_command"]
+
+
+def deploy_command(
+    model: Annotated[Path, typer.Argument(help="An ONNX file, or the folder of a search (family.json).")],
+    name: Annotated[str, typer.Option(help="Name to serve it under.")],
+    agent: AgentUrl = DEFAULT_AGENT,
+    latency_budget_ms: Annotated[
+        float | None, typer.Option(help="Of a family, the most accurate model whose measured p50 fits.")
+    ] = None,
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Serve a model under NAME; one already served under that name is replaced.
+
+    Example: s4op deploy runs/pruned --latency-budget-ms 0.8 --name gunpoint
+    """
+    path = _model_file(model, latency_budget_ms)
+    artifact = read_artifact(path)
+    request = checked(ServeRequest, {"artifact_sha256": artifact.sha256, "threads": threads})
+    with AgentClient.connect(agent) as client:
+        client.put_artifact(artifact)
+        served = client.serve(name, request)
+        url = f"{client.url}/v2/models/{name}/infer"
+    if as_json:
+        emit_json({"model": str(path), "url": url, **served.model_dump(mode="json")})
+    else:
+        log.print(f"{path} is served: POST {url}")
+
+
+def _model_file(model: Path, budget_ms: float | None) -> Path:
+    """The file itself, or the file of a family's model that fits the budget."""
+    folder = model.parent if model.name == FAMILY_NAME else model
+    if not (folder / FAMILY_NAME).exists():
+        if budget_ms is not None:
+            raise UsageError(
+                f"--latency-budget-ms chooses from a family, and {model} is none",
+                expected=f"a folder with {FAMILY_NAME}",
+                fix="give the folder `s4op prune` wrote",
+            )
+        return model
+    if budget_ms is None:
+        raise UsageError(f"{folder} holds a family of models", fix="say which with --latency-budget-ms")
+    family = read_family(folder)
+    return folder / family.models[str(select(family, budget_ms).model)] / "model.onnx"

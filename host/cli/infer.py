@@ -1,0 +1,99 @@
+"""`s4op infer`: query a served model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from edge_s4op.artifact import Manifest
+from edge_s4op.client import AgentClient
+from edge_s4op.errors import DataError, UnknownNameError, UsageError
+from host.cli.console import emit_json, log, result
+from host.cli.options import DEFAULT_AGENT, AgentUrl, Json
+from host.data.dataset import Split, load_dataset
+from host.workflow import Answers, infer_split, normalised_for
+
+__all__ = ["infer_command"]
+
+_SPLITS = ("train", "validation", "test")
+
+
+def infer_command(
+    name: Annotated[str, typer.Argument(help="Name the model is served under.")],
+    agent: AgentUrl = DEFAULT_AGENT,
+    dataset: Annotated[str | None, typer.Option(help="Send a split of this dataset.")] = None,
+    split: Annotated[str, typer.Option(help="Which: train, validation or test.")] = "test",
+    file: Annotated[
+        Path | None, typer.Option(help="Send raw sequences of an .npy file: (n, L), (n, L, C) or tokens.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences a request.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Send sequences to a served model and print classes, or the accuracy where labels are known.
+
+    Raw values are normalised here as the model's manifest says.
+
+    Example: s4op infer gunpoint --dataset ucr:GunPoint
+    """
+    if (dataset is None) == (file is None):
+        raise UsageError("what to send is not clear", expected="exactly one of --dataset and --file")
+    with AgentClient.connect(agent) as client:
+        manifest = _manifest(client, name)
+        rows = _of_dataset(dataset, split, manifest) if dataset else _of_file(file or Path(), manifest)
+        answers = infer_split(client, name, rows, batch_size=batch_size)
+    _show(answers, manifest, labelled=dataset is not None, as_json=as_json)
+
+
+def _manifest(client: AgentClient, name: str) -> Manifest:
+    served = {model.name: model.serving.artifact_sha256 for model in client.served()}
+    if name not in served:
+        raise UnknownNameError(f"served model on {client.url}", name, served)
+    return next(info.manifest for info in client.artifacts() if info.sha256 == served[name])
+
+
+def _of_dataset(spec: str, split: str, manifest: Manifest) -> Split:
+    if split not in _SPLITS:
+        raise UnknownNameError("split", split, _SPLITS)
+    data = load_dataset(spec)
+    rows: Split = getattr(data, split)
+    return normalised_for(manifest, rows, data.preprocessing)
+
+
+def _of_file(path: Path, manifest: Manifest) -> Split:
+    if len(manifest.inputs) > 1:
+        raise UsageError("this model takes sequences of several lengths", fix="use --dataset npz:PATH")
+    try:
+        x = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable .npy file: {error}", fix="write it with numpy.save") from error
+    tokens = manifest.inputs[0].datatype == "INT64"
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in ("iu" if tokens else "fiu"):
+        found = x.dtype if isinstance(x, np.ndarray) else "an .npz archive"
+        raise DataError(
+            f"{path}: wrong kind of data", expected="whole numbers" if tokens else "numbers", found=found
+        )
+    labels = np.zeros(len(x) if x.ndim else 0, np.int64)
+    if tokens:
+        return normalised_for(manifest, Split(x.astype(np.int64), labels, None), manifest.preprocessing)
+    x = x.astype(np.float32)
+    split = Split(x[..., None] if x.ndim == 2 else x, labels, None)
+    channels = split.x.shape[-1]
+    raw = manifest.preprocessing.model_copy(update={"mean": (0.0,) * channels, "std": (1.0,) * channels})
+    return normalised_for(manifest, split, raw)
+
+
+def _show(answers: Answers, manifest: Manifest, *, labelled: bool, as_json: bool) -> None:
+    labels = manifest.class_labels or tuple(map(str, range(answers.logits.shape[1])))
+    classes = [labels[index] for index in answers.classes]
+    if as_json:
+        accuracy = {"accuracy": answers.accuracy} if labelled else {}
+        emit_json({"samples": len(classes), **accuracy, "classes": classes})
+    elif labelled:
+        result.print(f"accuracy {answers.accuracy:.2%} on {len(classes)} sequences")
+    else:
+        for label in classes:
+            result.print(label, markup=False)
+    log.print(f"{len(classes)} answers")

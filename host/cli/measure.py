@@ -1,0 +1,73 @@
+"""`s4op measure`: the latency of a model file on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from edge_s4op.artifact import read_artifact
+from edge_s4op.client import AgentClient
+from edge_s4op.files import write_text
+from edge_s4op.messages import Job, MeasurementRequest, MeasurementResult
+from host.cli.console import emit_json, log, result
+from host.cli.options import DEFAULT_AGENT, AgentUrl, Json, MaxDuration, Precision, Threads, checked
+from host.cli.progress import measuring_bar
+
+__all__ = ["ModelFile", "measure_command"]
+
+ModelFile = Annotated[Path, typer.Argument(help="An ONNX file written by `s4op export` or `s4op prune`.")]
+
+
+def measure_command(
+    model: ModelFile,
+    agent: AgentUrl = DEFAULT_AGENT,
+    threads: Threads = 1,
+    batch: Annotated[int, typer.Option(help="Sequences an inference.")] = 1,
+    precision: Precision = 0.02,
+    max_duration_ms: MaxDuration = 3000.0,
+    warmup_ms: Annotated[float, typer.Option("--warmup-ms", help="Run this long before measuring.")] = 200.0,
+    samples: Annotated[Path | None, typer.Option(help="Also write every latency, ms, one a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Send MODEL to the agent, measure its latency there, and print it with its confidence intervals.
+
+    Example: s4op measure runs/pruned/models/keep-0.50/model.onnx --agent http://jetson:8600
+    """
+    artifact = read_artifact(model)
+    values = {"threads": threads, "batch": batch, "precision": precision}
+    times = {"max_duration_ms": max_duration_ms, "warmup_ms": warmup_ms}
+    request = checked(MeasurementRequest, {"artifact_sha256": artifact.sha256, **values, **times})
+    jobs: list[Job] = []
+    with AgentClient.connect(agent) as client, measuring_bar(f"measuring {model.name}") as follow:
+
+        def note(job: Job) -> None:
+            jobs[:] = [job]
+            follow(job)
+
+        measured = client.measure(artifact, request, on_progress=note)
+        if samples is not None:
+            taken = client.samples(jobs[0].id).samples_ms
+            write_text(samples, "".join(f"{value:.6f}\n" for value in taken))
+    if as_json:
+        emit_json({"measurement_id": jobs[0].id, **measured.model_dump(mode="json")})
+    else:
+        _show(measured)
+
+
+def _show(measured: MeasurementResult) -> None:
+    ms = measured.latency_ms
+    table = Table("latency", "ms", "95 % interval" if measured.request.confidence == 0.95 else "interval")
+    intervals = {"median": ms.median_interval, "p95": ms.p95_interval}
+    for name in ("minimum", "mean", "median", "p90", "p95", "p99", "maximum"):
+        interval = intervals.get(name)
+        shown = "" if interval is None else f"{interval.low:.4f} .. {interval.high:.4f}"
+        table.add_row(name, f"{getattr(ms, name):.4f}", shown)
+    result.print(table)
+    log.print(
+        f"{measured.iterations} runs, batch {measured.request.batch}, {measured.request.threads} thread(s), "
+        f"{measured.request.backend} {measured.backend_version}, {measured.throughput_per_s:.1f} runs/s, "
+        f"stopped by {measured.stopped_by}"
+    )

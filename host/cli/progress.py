@@ -1,0 +1,84 @@
+"""Progress bars for long work: training, measuring, searching."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from edge_s4op.messages import Job
+from host.cli.console import log
+from host.family import Trial
+from host.search import SearchProgress
+from host.training.history import Progress as TrainingProgress
+
+__all__ = ["measuring_bar", "searching_bar", "training_bar"]
+
+
+def _bars() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("{task.fields[note]}"), console=log)
+
+
+@contextlib.contextmanager
+def training_bar(description: str) -> Iterator[Callable[[TrainingProgress], None]]:
+    """A bar of epochs; yields what `train` takes as `on_progress`."""
+    with _bars() as bars:
+        task = bars.add_task(description, total=None, note="")
+
+        def follow(at: TrainingProgress) -> None:
+            if at.validation_accuracy is not None:
+                note = f"loss {at.loss:.3f}  validation {at.validation_accuracy:.1%}"
+                bars.update(task, total=at.epochs, completed=at.epoch, note=note)
+
+        yield follow
+
+
+@contextlib.contextmanager
+def measuring_bar(description: str) -> Iterator[Callable[[Job], None]]:
+    """A bar of one measurement; yields what `AgentClient.measure` takes as `on_progress`."""
+    with _bars() as bars:
+        task = bars.add_task(description, total=100, note="")
+
+        def follow(job: Job) -> None:
+            waiting = f", {job.position} before it" if job.position else ""
+            bars.update(task, completed=round(100 * job.progress), note=job.state + waiting)
+
+        yield follow
+
+
+@contextlib.contextmanager
+def searching_bar(models: int) -> Iterator[Callable[[SearchProgress], None]]:
+    """A bar of `models` trials and one of the trial at work; yields `prune_search`'s `on_progress`."""
+    with _bars() as bars:
+        whole = bars.add_task("pruning", total=models, note="")
+        inner = bars.add_task("", total=100, note="")
+
+        def follow(at: SearchProgress) -> None:
+            _draw_step(bars, inner, at)
+            if at.phase in ("finished", "skipped") and at.trial is not None:
+                bars.advance(whole)
+                bars.console.print(_sentence(at, at.trial))
+
+        yield follow
+
+
+def _draw_step(bars: Progress, task: TaskID, at: SearchProgress) -> None:
+    name = f"{at.rate:.0%} candidate {at.candidate}/{at.candidates}" if at.rate else "unpruned"
+    if at.phase == "fine-tune" and at.training is not None:
+        training = at.training
+        note = "" if training.validation_accuracy is None else f"validation {training.validation_accuracy:.1%}"
+        completed, total = training.epoch, training.epochs
+    else:
+        completed, total, note = round(100 * (at.fraction or 0)), 100, ""
+    bars.update(task, description=f"{name}: {at.phase}", completed=completed, total=total, note=note)
+
+
+def _sentence(at: SearchProgress, trial: Trial) -> str:
+    name = f"{trial.rate:.0%} pruned, seed {trial.seed}" if trial.rate else "unpruned"
+    accuracy = "not trained" if trial.validation_accuracy is None else f"{trial.validation_accuracy:.1%}"
+    latency = "not measured" if trial.latency is None else f"p50 {trial.latency.p50_ms:.3f} ms"
+    again = " (from the run before)" if at.phase == "skipped" else ""
+    problem = f": {trial.error}" if trial.error else ""
+    return f"  {name}: {latency}, validation {accuracy}{again}{problem}"

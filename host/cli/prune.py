@@ -1,0 +1,111 @@
+"""`s4op prune`: prune a trained model, steered by latencies measured on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_s4op.client import AgentClient
+from host.cli.console import emit_json, log, result
+from host.cli.options import (
+    DEFAULT_AGENT,
+    AgentUrl,
+    CheckpointArgument,
+    Json,
+    MaxDuration,
+    Precision,
+    Threads,
+    checked,
+    floats,
+    integers,
+    measurement_settings,
+)
+from host.cli.progress import searching_bar
+from host.family import Family, Trial, select
+from host.models import load_checkpoint
+from host.provenance import provenance_of
+from host.report import family_rows, family_table
+from host.search import PUBLISHED_RATES, PUBLISHED_SEEDS, PruneOptions, prune_search
+
+__all__ = ["prune_command", "show_family"]
+
+_RATES = ",".join(f"{rate:g}" for rate in PUBLISHED_RATES)
+_SEEDS = ",".join(map(str, PUBLISHED_SEEDS))
+
+
+def prune_command(
+    checkpoint: CheckpointArgument,
+    out: Annotated[Path, typer.Option(help="Folder of the search: trials, kept models, family.json.")],
+    agent: AgentUrl = DEFAULT_AGENT,
+    rates: Annotated[str, typer.Option(help="Shares of operators to prune, increasing.")] = _RATES,
+    candidates: Annotated[int, typer.Option(help="Candidates tried per rate.")] = 5,
+    seeds: Annotated[str, typer.Option(help="Their seeds, in order.")] = _SEEDS,
+    criterion: Annotated[str, typer.Option(help="How operators are scored.")] = "random",
+    allocator: Annotated[str, typer.Option(help="How layers share the budget.")] = "depth-exponential",
+    schedule: Annotated[str, typer.Option(help="How rates follow each other.")] = "incremental",
+    fine_tune_epochs: Annotated[int | None, typer.Option(help="Default: an eighth of the training's.")] = None,
+    fine_tune_lr: Annotated[float | None, typer.Option(help="Default: the training's.")] = None,
+    latency_budget_ms: Annotated[
+        float | None, typer.Option(help="Name the most accurate model whose measured p50 fits.")
+    ] = None,
+    threads: Threads = 1,
+    precision: Precision = 0.02,
+    max_duration_ms: MaxDuration = 3000.0,
+    resume: Annotated[bool, typer.Option(help="Continue the search in OUT where it was killed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prune whole SSM operators step by step, fine-tune, and keep the best model of every rate.
+
+    Every candidate's structure is exported, sent to the agent and measured before its fine-tuning is paid
+    for. A search killed at any point continues with --resume and ends in the same family.
+
+    Example: s4op prune runs/gunpoint/model --out runs/pruned --latency-budget-ms 0.8
+    """
+    _, extra = load_checkpoint(checkpoint)
+    provenance = provenance_of(extra, checkpoint)
+    options = checked(
+        PruneOptions,
+        {
+            "rates": floats(rates, "--rates"),
+            "candidates": candidates,
+            "seeds": integers(seeds, "--seeds"),
+            "criterion": criterion,
+            "allocator": allocator,
+            "schedule": schedule,
+            "training": provenance.training,
+            "fine_tune_epochs": fine_tune_epochs,
+            "fine_tune_lr": fine_tune_lr,
+            "measurement": measurement_settings(threads, precision, max_duration_ms),
+        },
+    )
+    dataset = provenance.data.load()
+    models = 1 + len(options.rates) * options.candidates
+    with AgentClient.connect(agent) as client, searching_bar(models) as follow:
+        family = prune_search(
+            checkpoint, dataset, client, options, out, resume=resume, on_progress=follow
+        )
+    show_family(family, out, latency_budget_ms, as_json)
+
+
+def show_family(family: Family, folder: Path, budget_ms: float | None, as_json: bool) -> None:
+    """Print the family, and the model that fits the budget. Raises BudgetError, after the table."""
+    if not as_json:
+        result.print(family_table(family))
+    chosen = None if budget_ms is None else select(family, budget_ms)
+    if as_json:
+        emit_json({"family": str(folder / "family.json"), "models": family_rows(family), **_choice(chosen, folder)})
+    elif chosen is not None and chosen.latency is not None:
+        p50 = chosen.latency.p50_ms
+        log.print(f"fits {budget_ms:g} ms: {chosen.model} (p50 {p50:.4g} ms) in {_folder(chosen, folder)}")
+    else:
+        log.print(f"family in {folder / 'family.json'}")
+
+
+def _choice(chosen: Trial | None, folder: Path) -> dict[str, object]:
+    return {} if chosen is None else {"chosen": chosen.model, "folder": str(_folder(chosen, folder))}
+
+
+def _folder(trial: Trial, folder: Path) -> Path:
+    return folder / "models" / str(trial.model)
