@@ -14,10 +14,10 @@ __all__ = ["device", "lead", "reading", "served_model", "settings"]
 def lead(family: Family) -> str:
     """What was done, in one sentence."""
     seconds = sum(trial.seconds for trial in family.trials)
-    rates = [trial for trial in family.kept() if trial.rate > 0]
+    candidates = sum(trial.rate > 0 for trial in family.trials)
     return (
-        f"{len(family.trials)} trials at {len({trial.rate for trial in rates})} pruning rates in "
-        f"{_duration(seconds)}, with latency measured on {family.device.board}, {family.device.cpu}."
+        f"The unpruned model and {candidates} pruned candidates, tried in {_duration(seconds)}; latency was "
+        f"measured on {family.device.board}, {family.device.cpu}."
     )
 
 
@@ -65,13 +65,13 @@ def reading(family: Family) -> Html:
     terms = {
         "p50, p95": "Half of the timed inferences took at most p50, 95 % of them at most p95. Each inference "
         "is one run of the exported model on the device, with inputs in memory and after a warm-up.",
-        "Interval": f"If the measurement were repeated, {share} of such intervals would hold the true p50 (or "
-        "p95). Where the intervals of two models overlap, do not call either faster.",
+        "Interval": f"If the measurement were repeated, {share} of such intervals would hold the true p50 "
+        "(or p95). Where the intervals of two models overlap, do not call either faster.",
         "Stopped by": "Timing ends when the interval of p50 is narrow enough (precision), or when time is "
         "up (time); then it is wider than was asked.",
         "Pruned": "The share of all SSM operators, one per channel and layer, that was removed; the input "
-        "passes by a removed operator unchanged. Everything between the operators stays, so latency falls "
-        "by less than this share.",
+        "passes by a removed operator unchanged. Everything between the operators stays, so latency "
+        "usually falls by less than this share.",
         "Validation and test accuracy": "Candidates were compared by accuracy on the validation split. The "
         "test split was looked at once, at the end and for the kept models only, so it is the fair "
         "estimate; differences of a few samples mean little.",

@@ -34,20 +34,24 @@ def joined(children: Iterable[object]) -> Html:
 def table(caption: str, headers: Iterable[object], rows: Iterable[Html], **attributes: object) -> Html:
     """A table in a box that scrolls sideways where the page is narrow."""
     head = element("tr", *(element("th", header, scope="col") for header in headers))
-    content = element("caption", caption), element("thead", head), element("tbody", *rows)
+    content = _caption(caption), element("thead", head), element("tbody", *rows)
     return scrolling(element("table", *content, **attributes), caption)
 
 
 def definitions(caption: str, facts: Iterable[tuple[str, object]]) -> Html:
     """A table of two columns, names and values."""
     rows = (element("tr", element("th", name, scope="row"), element("td", value)) for name, value in facts)
-    content = element("caption", caption), element("tbody", *rows)
+    content = _caption(caption), element("tbody", *rows)
     return scrolling(element("table", *content, class_="facts"), caption)
 
 
 def scrolling(content: Html, name: str) -> Html:
     """A region that can be scrolled with the keyboard too."""
     return element("div", content, class_="scroll", role="region", aria_label=name, tabindex=0)
+
+
+def _caption(caption: str) -> Html:
+    return element("caption", element("span", caption))  # the span stays in view where the table scrolls
 
 
 def _attribute(name: str, value: object) -> str:

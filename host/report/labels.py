@@ -12,18 +12,20 @@ from matplotlib.transforms import Bbox
 
 __all__ = ["Label", "place_labels"]
 
-# Offsets from the point in points (1/72 inch), and which edge of the text lies there; the first that is free.
+# Offsets from the point in points (1/72 inch), and which edge of the text lies there; the first free one is
+# taken, the near ones first.
+_COLUMNS = ((0, "center"), (-7, "right"), (7, "left"))
 _PLACES = (
     ((0, 9), "center", "bottom"),
     ((-7, 9), "right", "bottom"),
     ((7, 9), "left", "bottom"),
-    ((0, -9), "center", "top"),
-    ((-7, -9), "right", "top"),
     ((7, -9), "left", "top"),
+    ((-7, -9), "right", "top"),
+    ((0, -9), "center", "top"),
     ((14, 0), "left", "center"),
     ((-14, 0), "right", "center"),
-    ((0, 24), "center", "bottom"),
-    ((0, -24), "center", "top"),
+    *(((side, 9 + 15 * line), edge, "bottom") for line in range(1, 6) for side, edge in _COLUMNS),
+    *(((side, -9 - 15 * line), edge, "top") for line in range(1, 6) for side, edge in _COLUMNS),
 )
 _MARKER_PIXELS = 28
 _LINE_PIXELS = 6
@@ -45,24 +47,26 @@ def place_labels(
     axes: Axes,
     labels: Sequence[Label],
     markers: Sequence[tuple[float, float]],
-    line: Sequence[tuple[float, float]] = (),
+    lines: Sequence[Sequence[tuple[float, float]]] = (),
     taken: Sequence[Bbox] = (),
 ) -> list[Annotation]:
-    """Write each label at the first free place around its point; where none is free, above it.
+    """Write each label at the first free place around its point, or at the first that covers no text.
 
-    To be kept clear: `markers` and the corners of a `line`, both in data units, and boxes `taken` in pixels.
-    The figure must have been laid out, since the places are found in its pixels.
+    Kept clear are `markers` and `lines`, given by their corners in data units, and texts in the boxes
+    `taken`, in pixels. The figure must have been laid out, since the places are found in its pixels.
     """
-    boxes = [*taken, *(_around(axes, x, y, _MARKER_PIXELS) for x, y in markers)]
-    boxes += [_around(axes, x, y, _LINE_PIXELS) for x, y in _along(line)]
-    written = []
+    boxes = [_around(axes, x, y, _MARKER_PIXELS) for x, y in markers]
+    boxes += [_around(axes, x, y, _LINE_PIXELS) for line in lines for x, y in _along(line)]
+    written: list[Annotation] = []
     for label in labels:
-        annotation = next((text for text in _tries(axes, label) if _is_free(axes, text, boxes)), None)
-        if annotation is None:
-            annotation = _write(axes, label, 0)
-        boxes.append(annotation.get_window_extent())
-        written.append(annotation)
+        texts = [*taken, *(annotation.get_window_extent() for annotation in written)]
+        placed = _placed(axes, label, [*texts, *boxes]) or _placed(axes, label, texts)
+        written.append(placed or _write(axes, label, 0))
     return written
+
+
+def _placed(axes: Axes, label: Label, boxes: Sequence[Bbox]) -> Annotation | None:
+    return next((text for text in _tries(axes, label) if _is_free(axes, text, boxes)), None)
 
 
 def _tries(axes: Axes, label: Label) -> Iterator[Annotation]:

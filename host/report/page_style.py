@@ -17,7 +17,8 @@ html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
 main, footer { max-width: 960px; margin: 0 auto; padding: 0 20px; }
-header { padding: 40px 0 4px; }
+header { padding: 40px 0 0; }
+header h2 { margin-top: 28px; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em;
   overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 48px 0 12px; }
@@ -31,9 +32,9 @@ a { color: var(--accent); }
 figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
 figcaption { color: var(--muted); font-size: 0.875rem; margin-top: 8px; max-width: 80ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
-  margin: 20px 0 0; }
-.tiles div { border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; background: var(--soft); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px;
+  margin: 0; }
+.tiles div { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; background: var(--soft); }
 .tiles dt { color: var(--muted); font-size: 0.875rem; }
 .tiles dd { margin: 0; font-size: 1.5rem; font-weight: 650; line-height: 1.35;
   font-variant-numeric: tabular-nums; }
@@ -41,6 +42,7 @@ figcaption { color: var(--muted); font-size: 0.875rem; margin-top: 8px; max-widt
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9375rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); font-size: 0.875rem; padding-bottom: 8px; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: min(100%, 100vw - 64px); }
 th, td { padding: 8px 10px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 thead th { white-space: normal; vertical-align: bottom; font-size: 0.8125rem; line-height: 1.3;
@@ -50,8 +52,9 @@ td small, th small { display: block; color: var(--muted); font-weight: 400; font
 tr.chosen > * { background: var(--good-soft); }
 tr.chosen th small { color: var(--good); font-weight: 650; }
 tr.over > * { color: var(--muted); }
-td.words, th.words { text-align: left; white-space: normal; min-width: 16ch; overflow-wrap: anywhere; }
-.facts th { width: 34%; font-weight: 400; color: var(--muted); white-space: normal; }
+td.words { white-space: normal; overflow-wrap: anywhere; }
+.facts { table-layout: fixed; }
+.facts th { width: 36%; font-weight: 400; color: var(--muted); white-space: normal; overflow-wrap: anywhere; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .heat td { text-align: center; border: 2px solid var(--page);
   background: rgba(var(--heat), calc(var(--share) * var(--heat-most))); }
@@ -75,7 +78,9 @@ footer { margin-top: 56px; padding-top: 16px; padding-bottom: 40px; border-top: 
   table { font-size: 0.875rem; } th, td { padding: 7px 8px; }
   .models th:first-child, .trials th:first-child { position: sticky; left: 0; background: var(--page); }
   .models tr.chosen th:first-child { background: var(--good-soft); }
-  .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tiles div { padding: 10px 12px; }
+  .tiles { grid-template-columns: 1fr 1fr; gap: 8px; }
+  .tiles div:last-child:nth-child(odd) { grid-column: span 2; }
+  .tiles div { padding: 10px 12px; }
   .tiles dd { font-size: 1.25rem; } }
-@media print { details > * { display: block; } .scroll { overflow: visible; } }
+@media print { .scroll { overflow: visible; } }
 """

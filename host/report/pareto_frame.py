@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -24,7 +25,7 @@ def draw_frame(
     _draw_axes(axes, palette, layout)
     _set_ranges(axes, points, budget_ms, layout)
     _draw_title(axes, family, palette, layout)
-    named = {"color": palette.ink, "fontsize": layout.text_size, "parse_math": False}
+    named: dict[str, Any] = {"color": palette.ink, "fontsize": layout.text_size, "parse_math": False}
     notes = [*_latency_name(family), *_notes(axes, points, budget_ms)]
     wrapped = [line for note in notes for line in textwrap.wrap(note, _characters(layout, layout.text_size))]
     axes.set_xlabel("\n".join(wrapped), labelpad=8, **named)
@@ -36,7 +37,7 @@ def draw_frame(
 
 
 def draw_budget(axes: Axes, budget_ms: float | None, palette: Palette, layout: Layout) -> list[Bbox]:
-    """The budget as a line with its name, too slow shaded; the boxes they take in pixels. Nothing if off the axis."""
+    """The budget as a named line, slower shaded; the name's pixels. Nothing if it is off the axis."""
     low, high = axes.get_xlim()
     if budget_ms is None or not low <= budget_ms <= high:
         return []
@@ -54,9 +55,7 @@ def draw_budget(axes: Axes, budget_ms: float | None, palette: Palette, layout: L
         fontsize=layout.text_size,
         fontweight="bold",
     )
-    at_x, _ = axes.transData.transform((budget_ms, 0))
-    frame = axes.get_window_extent()
-    return [name.get_window_extent(), Bbox.from_extents(at_x - 4, frame.y0, at_x + 4, frame.y1)]
+    return [name.get_window_extent()]
 
 
 def _draw_axes(axes: Axes, palette: Palette, layout: Layout) -> None:
@@ -80,20 +79,21 @@ def _set_ranges(axes: Axes, points: Points, budget_ms: float | None, layout: Lay
 def _draw_title(axes: Axes, family: Family, palette: Palette, layout: Layout) -> None:
     title = f"{family.model_kind.upper()} on {family.dataset}"
     subtitle = f"{family.device.board}, {family.device.cpu}"
-    for words, size, height, style in (
-        (title, layout.title_size, 27, {"color": palette.ink, "fontweight": "bold"}),
-        (subtitle, layout.text_size, 10, {"color": palette.muted}),
-    ):
-        axes.annotate(
-            textwrap.shorten(words, _characters(layout, size), placeholder="..."),
-            (0, 1),
-            (0, height),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontsize=size,
-            parse_math=False,
-            **style,
-        )
+    _write_above(axes, title, 27, layout, layout.title_size, color=palette.ink, fontweight="bold")
+    _write_above(axes, subtitle, 10, layout, layout.text_size, color=palette.muted)
+
+
+def _write_above(axes: Axes, words: str, points: float, layout: Layout, size: float, **style: Any) -> None:
+    axes.annotate(
+        textwrap.shorten(words, _characters(layout, size), placeholder="..."),
+        (0, 1),
+        (0, points),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=size,
+        parse_math=False,
+        **style,
+    )
 
 
 def _latency_name(family: Family) -> list[str]:
@@ -110,7 +110,7 @@ def _latency_name(family: Family) -> list[str]:
 def _notes(axes: Axes, points: Points, budget_ms: float | None) -> list[str]:
     notes = []
     if points.missing:
-        notes.append(f"not drawn, not measured: {'; '.join(map(trial_name, points.missing))}")
+        notes.append(f"not drawn, without latency or accuracy: {'; '.join(map(trial_name, points.missing))}")
     low, high = axes.get_xlim()
     if points.all and budget_ms is not None and not low <= budget_ms <= high:
         side = "right" if budget_ms > high else "left"

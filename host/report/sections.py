@@ -7,7 +7,7 @@ from typing import Any
 
 from host.family import Family, Trial
 from host.report import text
-from host.report.html import Html, element, table
+from host.report.html import Html, element, joined, table
 from host.report.pareto import pareto_png
 from host.report.pareto_style import DARK, DPI, LIGHT, NARROW, WIDE, Layout, Palette
 from host.report.rows import COLUMNS, Cell, family_rows, kept_trials, model_cells, trial_name
@@ -20,7 +20,7 @@ def summary(family: Family, budget_ms: float | None, chosen: Trial | None) -> Ht
     rows = family_rows(family, budget_ms=budget_ms, chosen=chosen)
     row = next((row for row in rows if row["chosen"]), None)
     if row is not None:
-        return _tiles(row, budget_ms)
+        return joined((element("h2", "Chosen model"), _tiles(row, budget_ms)))
     if budget_ms is None:
         return Html()
     fitting = sum(row["within_budget"] is True for row in rows)
@@ -59,20 +59,9 @@ def models_table(family: Family, budget_ms: float | None, chosen: Trial | None) 
 
 def all_trials(family: Family) -> Html:
     """Every trial in the order they ran, closed until it is opened."""
-    headers = (
-        "Trial",
-        "Kept",
-        "Validation accuracy (%)",
-        "Latency p50 (ms)",
-        "Timed runs",
-        "Stopped by",
-        "Parameters",
-        "MACs",
-        "Seconds",
-        "Problem",
-    )
     caption = "Every trial in the order they ran. Candidates of one structure share one measurement."
-    content = table(caption, headers, map(_trial_row, family.trials), class_="trials")
+    rows = (row for trial in family.trials for row in (_trial_row(trial), _problem_row(trial)))
+    content = table(caption, _TRIAL_HEADERS, rows, class_="trials")
     return element("details", element("summary", f"All {len(family.trials)} trials"), content)
 
 
@@ -86,6 +75,17 @@ def heat_map(family: Family) -> Html:
     return table(caption, headers, (_heat_row(trials, layer) for layer in range(layers)), class_="heat")
 
 
+_TRIAL_HEADERS = (
+    "Trial",
+    "Kept",
+    "Validation accuracy (%)",
+    "Latency p50 (ms)",
+    "Timed runs",
+    "Stopped by",
+    "Parameters",
+    "MACs",
+    "Seconds",
+)
 _PICTURE_CAPTION = (
     "Left is faster, up is more accurate. Filled marks are validation accuracy, by which candidates were "
     "picked; diamonds are test accuracy, looked at once for the kept models. Labels give the share of "
@@ -95,14 +95,14 @@ _PICTURE_CAPTION = (
 
 def _tiles(row: dict[str, Any], budget_ms: float | None) -> Html:
     cells = dict(zip((column.long for column in COLUMNS), model_cells(row), strict=True))
-    p50, kept = cells["Latency p50 (ms)"], cells["Operators kept"]
-    budget = "" if budget_ms is None else f"budget {text.budget(budget_ms)}"
+    kept, parameters = cells["Operators kept"], cells["Parameters"]
+    p50 = cells["Latency p50 (ms)"].value
     tiles = (
-        ("Chosen model", f"{cells['Pruned'].value} pruned", f"{kept.value} {kept.detail} operators"),
-        ("Latency p50", f"{p50.value} ms", budget),
-        ("Speedup", cells["Speedup (p50)"].value, "against the unpruned p50"),
-        ("Test accuracy", f"{cells['Test accuracy (%)'].value} %", _validation_words(row)),
-        ("Parameters", cells["Parameters"].value, cells["Parameters"].detail),
+        ("Operators pruned", text.rate_name(row["rate"]), f"{kept.value} {kept.detail} kept"),
+        ("Latency p50", p50 if row["p50_ms"] is None else f"{p50} ms", _budget_words(budget_ms)),
+        ("Speedup", cells["Speedup (p50)"].value, "against unpruned"),
+        ("Test accuracy", text.accuracy(row["test_accuracy"]), _validation_words(row)),
+        ("Parameters", parameters.value, parameters.detail),
     )
     return element("dl", *(_tile(*tile) for tile in tiles), class_="tiles")
 
@@ -112,8 +112,12 @@ def _tile(name: str, value: str, detail: str) -> Html:
     return element("div", element("dt", name), element("dd", value, small))
 
 
+def _budget_words(budget_ms: float | None) -> str:
+    return "" if budget_ms is None else f"budget {text.budget(budget_ms)}"
+
+
 def _validation_words(row: dict[str, Any]) -> str:
-    return f"validation {text.percent(row['validation_accuracy'])} %"
+    return f"validation {text.accuracy(row['validation_accuracy'])}"
 
 
 def _pixels(layout: Layout) -> dict[str, int]:
@@ -124,7 +128,7 @@ def _alternative(family: Family, budget_ms: float | None) -> str:
     """The picture in words, for those who cannot see it."""
     models = (
         f"{'unpruned' if row['rate'] == 0 else text.rate_name(row['rate']) + ' pruned'}: "
-        f"{text.percent(row['validation_accuracy'])} % at {text.milliseconds(row['p50_ms'])} ms"
+        f"{text.accuracy(row['validation_accuracy'])} at {text.milliseconds(row['p50_ms'])} ms"
         for row in family_rows(family)
     )
     budget = "" if budget_ms is None else f" The budget is {text.budget(budget_ms)}."
@@ -134,7 +138,8 @@ def _alternative(family: Family, budget_ms: float | None) -> str:
 def _model_row(row: dict[str, Any]) -> Html:
     first, *others = model_cells(row)
     style = "chosen" if row["chosen"] else "over" if row["within_budget"] is False else None
-    return element("tr", _cell("th", first, scope="row"), *(_cell("td", cell) for cell in others), class_=style)
+    cells = (_cell("td", cell) for cell in others)
+    return element("tr", _cell("th", first, scope="row"), *cells, class_=style)
 
 
 def _cell(tag: str, cell: Cell, **attributes: object) -> Html:
@@ -156,8 +161,13 @@ def _trial_row(trial: Trial) -> Html:
         element("td", text.count(trial.parameters)),
         element("td", text.si(trial.macs)),
         element("td", f"{trial.seconds:.1f}"),
-        element("td", trial.error or "", class_="words bad"),
     )
+
+
+def _problem_row(trial: Trial) -> Html:
+    if not trial.error:
+        return Html()
+    return element("tr", element("td", trial.error, colspan=len(_TRIAL_HEADERS), class_="words bad"))
 
 
 def _heat_row(trials: list[Trial], layer: int) -> Html:

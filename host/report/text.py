@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["MISSING", "budget", "change", "count", "interval", "milliseconds", "percent", "rate_name", "si", "speedup"]
+__all__ = [
+    "MISSING",
+    "accuracy",
+    "budget",
+    "change",
+    "count",
+    "interval",
+    "milliseconds",
+    "percent",
+    "rate_name",
+    "si",
+    "speedup",
+]
 
 MISSING = "-"
 
@@ -13,6 +25,11 @@ MISSING = "-"
 def percent(fraction: float | None) -> str:
     """Accuracy in percent without the sign: 0.9733 is "97.3"."""
     return MISSING if fraction is None else f"{100 * fraction:.1f}"
+
+
+def accuracy(fraction: float | None) -> str:
+    """Accuracy in percent with the sign: 0.9733 is "97.3 %"."""
+    return MISSING if fraction is None else f"{percent(fraction)} %"
 
 
 def rate_name(rate: float) -> str:

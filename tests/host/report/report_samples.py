@@ -1,4 +1,4 @@
-"""A made-up family for the tests of the report: its figures are invented by formulas, nothing was measured."""
+"""A made-up family for the tests of the report: figures invented by formulas, nothing was measured."""
 
 from __future__ import annotations
 
