@@ -12,8 +12,8 @@ RUN useradd --uid 1000 --create-home s4op && install --directory --owner=s4op --
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER 1000
 VOLUME /data
-EXPOSE 8000
+EXPOSE 8600
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=5 \
-    CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8000/v2/health/ready').raise_for_status()"]
+    CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8600/v2/health/ready').raise_for_status()"]
 ENTRYPOINT ["s4op-agent"]
-CMD ["--host", "0.0.0.0", "--port", "8000", "--data-dir", "/data"]
+CMD ["--host", "0.0.0.0", "--port", "8600", "--data-dir", "/data"]

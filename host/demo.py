@@ -23,8 +23,8 @@ from host.workflow import TrainedModel, infer_split, shape_of, train_model
 
 __all__ = ["Served", "demo_budget_ms", "demo_options", "prune_trained", "serve_and_query", "train_demo_model"]
 
-MODEL = {"kind": "s4d", "d_model": 32, "d_state": 64, "depth": 4, "dropout": 0.1}
-TRAINING = TrainConfig(epochs=80, batch_size=16, lr=1e-2, seed=0)
+MODEL = {"kind": "s4d", "d_model": 64, "d_state": 64, "depth": 4, "dropout": 0.1}
+TRAINING = TrainConfig(epochs=100, batch_size=16, lr=1e-2, seed=0)
 RATES = (0.3, 0.5, 0.7)
 
 
@@ -65,7 +65,7 @@ def demo_budget_ms(family: Family) -> float:
     latencies = [trial.latency.p50_ms for trial in family.kept() if trial.latency is not None]
     if not latencies:
         raise S4opError("no model of the demo could be measured", fix="see the agent's log in OUT/agent")
-    return (min(latencies) + max(latencies)) / 2
+    return round((min(latencies) + max(latencies)) / 2, 3)
 
 
 def serve_and_query(

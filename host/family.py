@@ -15,6 +15,7 @@
       seed                 the candidate's seed, null for the unpruned model
       plan                 {"num_channels": H, "kept": [[channel, ...] per layer]}
       validation_accuracy  fraction of one; null if fine-tuning failed
+      validation_loss      mean cross-entropy of the same epoch; decides between equal accuracies
       test_accuracy        fraction of one, for kept models only; null otherwise
       latency              null if it could not be measured, else
         p50_ms, p95_ms, p50_interval_ms, p95_interval_ms ({"low", "high"}), confidence of the intervals,
@@ -82,6 +83,7 @@ class Trial(_Value):
     seed: int | None
     plan: PrunePlan
     validation_accuracy: float | None
+    validation_loss: float | None = None
     test_accuracy: float | None = None
     latency: Latency | None
     parameters: int

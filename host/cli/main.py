@@ -3,59 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import edge_s4op
 from edge_s4op.errors import S4opError, UsageError
-from host.cli.demo import demo_command
-from host.cli.deploy import deploy_command
-from host.cli.export import export_command
-from host.cli.infer import infer_command
-from host.cli.measure import measure_command
-from host.cli.prune import prune_command
-from host.cli.report import report_command
-from host.cli.train import train_command
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main", "run"]
 
-_app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "train": train_command,
-    "prune": prune_command,
-    "export": export_command,
-    "measure": measure_command,
-    "deploy": deploy_command,
-    "infer": infer_command,
-    "report": report_command,
-    "demo": demo_command,
+# The first line of each command's help. A command's module is imported only when it is asked for: all of
+# them together take 3 s (torch, matplotlib), which nobody should wait for to read `s4op --help`.
+COMMANDS = {
+    "train": "Train a classifier on DATASET and save its best epoch.",
+    "prune": "Prune a trained model, steered by latencies measured on the device.",
+    "export": "Write a model as one ONNX file that onnxruntime runs as it is.",
+    "measure": "Measure the latency of a model file on the device.",
+    "deploy": "Serve a model under NAME; one already served so is replaced.",
+    "infer": "Send sequences to a served model and print its answers.",
+    "report": "Print a family of pruned models; write report.html and pareto.png.",
+    "demo": "Train, prune, export, serve and query a model: all of it at once.",
 }
-for _name, _command in _COMMANDS.items():
-    _app.command(_name)(_command)
 
-
-@_app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Fit state space models (S4, S4D) into a latency budget on a small device.
-
-    Train a classifier, prune its SSM operators on latencies measured by the agent on the device, export it
-    as one ONNX file, serve it and query it. `s4op demo` shows all of it. Start an agent with `s4op-agent`.
-    """
-    if version:
-        typer.echo(f"s4op {edge_s4op.__version__}")
-        raise typer.Exit
+_NO_TRACEBACK = "--debug"
+_Misuse: type[Exception] = typer.BadParameter.__mro__[1]  # the UsageError of click, which typer brings along
 
 
 def main() -> None:
@@ -65,16 +37,37 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are one line on stderr."""
+    debug = _NO_TRACEBACK in arguments
+    arguments = [argument for argument in arguments if argument != _NO_TRACEBACK]
     try:
-        _app(arguments, prog_name="s4op")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except KeyboardInterrupt:
-        print("s4op: interrupted", file=sys.stderr)
-        return 130
+        return _code_of(_app(arguments)(arguments or ["--help"], prog_name="s4op", standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        return _code_of(130)
+    except _Misuse as error:
+        return _failed(2, _misuse_line(error))
     except S4opError as error:
-        if "--debug" in arguments:
+        if debug:
             raise
-        print(f"s4op: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+        return _failed(2 if isinstance(error, UsageError) else 1, f"s4op: {_one_line(error)}")
+    except Exception as error:  # a defect of ours, or a machine in trouble: still one line, not a page
+        if debug:
+            raise
+        return _failed(1, f"s4op: {type(error).__name__}: {_one_line(error)}; --debug shows where")
+
+
+def _app(arguments: list[str]) -> typer.Typer:
+    """The commands; only those named in `arguments` can run, of the others only the summary is there."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, summary in COMMANDS.items():
+        command = _imported(name) if name in arguments else _options
+        app.command(name, short_help=summary)(command)
+    return app
+
+
+def _imported(name: str):  # noqa: ANN202
+    return getattr(import_module(f"host.cli.{name}"), f"{name}_command")

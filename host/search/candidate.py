@@ -17,7 +17,7 @@ from host.pruning.criteria import CRITERIA, candidate_generator
 from host.pruning.plan import PrunePlan, nested_plan
 from host.search.context import Search
 from host.search.progress import SearchProgress
-from host.training.evaluate import evaluate
+from host.training.evaluate import Evaluation, evaluate
 from host.training.loop import train
 
 __all__ = ["run_candidate", "run_unpruned"]
@@ -32,7 +32,7 @@ def run_unpruned(search: Search, at: SearchProgress) -> Trial:
     score = evaluate(
         model, search.dataset.validation, batch_size=training.eval_batch_size, device=training.device
     )
-    trial = _trial(model, at, measurement, score.accuracy, time.perf_counter() - start)
+    trial = _trial(model, at, measurement, score, time.perf_counter() - start)
     return _finished(search, at, trial)
 
 
@@ -59,8 +59,8 @@ def run_candidate(search: Search, at: SearchProgress, parent: Trial) -> Trial:
             raise
         return _finished(search, at, _diverged(_trial(model, at, measurement, None, spent_s), error))
     save_checkpoint(folder, model, extra)
-    accuracy, seconds = tuned.best_validation_accuracy, spent_s + tuned.seconds
-    return _finished(search, at, _trial(model, at, measurement, accuracy, seconds))
+    score = Evaluation(tuned.best_validation_accuracy, tuned.best_validation_loss)
+    return _finished(search, at, _trial(model, at, measurement, score, spent_s + tuned.seconds))
 
 
 def _plan(search: Search, model: Classifier, parent: PrunePlan, rate: float, seed: int) -> PrunePlan:
@@ -96,14 +96,15 @@ def _measured(search: Search, model: Classifier, at: SearchProgress) -> Measurem
 
 
 def _trial(
-    model: Classifier, at: SearchProgress, measurement: Measurement, accuracy: float | None, seconds: float
+    model: Classifier, at: SearchProgress, measurement: Measurement, score: Evaluation | None, seconds: float
 ) -> Trial:
     kept = model.kept_operators()
     return Trial(
         rate=at.rate,
         seed=at.seed,
         plan=PrunePlan(model.config.d_model, kept),
-        validation_accuracy=accuracy,
+        validation_accuracy=None if score is None else score.accuracy,
+        validation_loss=None if score is None else score.loss,
         latency=_latency(measurement),
         parameters=count_parameters(model),
         macs=count_macs(model.config, kept),

@@ -106,14 +106,14 @@ def _skipped(search: Search, at: SearchProgress, trial: Trial) -> Trial:
 
 
 def _best(rate: float, trials: list[Trial]) -> Trial:
-    """Highest validation accuracy, of equals the first: as published."""
+    """Highest validation accuracy; of equals the lowest validation loss, then the first."""
     trained = [trial for trial in trials if trial.validation_accuracy is not None]
     if not trained:
         raise S4opError(
             f"no candidate at rate {rate:g} could be fine-tuned: {trials[0].error}",
             fix="search again into another folder with a lower fine-tuning rate",
         )
-    return max(trained, key=lambda trial: trial.validation_accuracy or 0.0)
+    return max(trained, key=lambda t: (t.validation_accuracy or 0.0, -(t.validation_loss or 0.0)))
 
 
 def _stages(options: PruneOptions) -> tuple[Stage, ...]:
