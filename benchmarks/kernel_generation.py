@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.harness import Report, interleave, peak_memory_bytes, run
+from benchmarks.harness import Report, Timings, interleave, peak_memory_bytes, run
 from benchmarks.peers import direct_kernel
 from host.models.s4d import S4DOperators
 
@@ -27,30 +27,27 @@ def measure(quick: bool) -> Report:
     with torch.no_grad():
         difference = (ours() - direct()).abs().max() / direct().abs().max()
     assert difference < 1e-3, f"the two kernels differ by {difference:.2g}"
-    forward = interleave(
-        {"ours": _no_grad(ours), "direct": _no_grad(direct)}, rounds=3 if quick else 9, warmup=1
-    )
-    training = interleave(
-        {"ours": _backward(operators, ours), "direct": _backward(operators, direct)},
-        rounds=3 if quick else 9,
-        warmup=1,
-    )
+    rounds = 3 if quick else 9
+    forward = interleave({"ours": _no_grad(ours), "direct": _no_grad(direct)}, rounds=rounds, warmup=1)
+    both = {"ours": _backward(operators, ours), "direct": _backward(operators, direct)}
+    training = interleave(both, rounds=rounds, warmup=1)
     memory = {name: peak_memory_bytes(functools.partial(_prepared, name)) for name in ("ours", "direct")}
+    memory_ratio = memory["direct"] / memory["ours"]
     rows = [
-        ["forward ms", forward.median_ms("ours"), forward.median_ms("direct"), forward.ratio("direct", "ours")],
-        ["forward + backward ms", training.median_ms("ours"), training.median_ms("direct"),
-         training.ratio("direct", "ours")],
-        ["peak memory MB", memory["ours"] / 1e6, memory["direct"] / 1e6,
-         f"{memory['direct'] / memory['ours']:.1f}x"],
-    ]  # fmt: skip
+        _row("forward ms", forward),
+        _row("forward + backward ms", training),
+        ["peak memory MB", memory["ours"] / 1e6, memory["direct"] / 1e6, f"{memory_ratio:.1f}x"],
+    ]
     figures = {
         "forward_speedup": round(forward.ratio("direct", "ours").median, 2),
         "train_speedup": round(training.ratio("direct", "ours").median, 2),
-        "memory_ratio": round(memory["direct"] / memory["ours"], 2),
+        "memory_ratio": round(memory_ratio, 2),
     }
-    return Report(
-        (f"H={CHANNELS} N={D_STATE} L={SEQ_LEN}, 1 thread", "ours", "direct", "ratio"), rows, figures
-    )
+    return Report((f"H={CHANNELS} N={D_STATE} L={SEQ_LEN}, 1 thread", "ours", "direct", "ratio"), rows, figures)
+
+
+def _row(name: str, times: Timings) -> list[object]:
+    return [name, times.median_ms("ours"), times.median_ms("direct"), times.ratio("direct", "ours")]
 
 
 def _operators() -> S4DOperators:

@@ -79,7 +79,8 @@ class UnknownNameError(UsageError):
         self.near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(self.near)}?" if self.near else None
         shown = ", ".join(names) if len(names) <= 20 else ", ".join(names[:20]) + ", ..."
-        super().__init__(f"unknown {kind} {name!r}", expected=f"one of {shown}", fix=hint)
+        expected = None if self.near and len(names) > 20 else f"one of {shown}"
+        super().__init__(f"unknown {kind} {name!r}", expected=expected, fix=hint)
 
 
 class BudgetError(UsageError):

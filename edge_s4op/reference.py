@@ -117,13 +117,13 @@ def causal_convolution(k: Array, x: Array) -> Array:
     size = 1 << max(1, (length + k.shape[-1] - 1).bit_length())
     spectrum = np.fft.rfft(np.asarray(x, np.float64), size) * np.fft.rfft(k, size)
     y: Array = np.fft.irfft(spectrum, size)
-    return y[..., :length]
+    return np.asarray(y[..., :length])
 
 
 def gelu(x: Array) -> Array:
     """x Phi(x) with the exact error function, float64."""
     erf: Array = np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2))
-    return 0.5 * x * (1 + erf)
+    return np.asarray(0.5 * x * (1 + erf))
 
 
 def ssm_conv(x: Array, k: Array, d: Array, channels: Sequence[int], *, with_gelu: bool) -> Array:

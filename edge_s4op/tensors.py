@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 
 _DTYPES: dict[str, npt.DTypeLike] = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64}
 _DATATYPES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+_MAX_RANK = 32  # NumPy 1's limit; the product of more sizes takes long and cannot be printed
 
 
 def json_from_array(name: str, array: np.ndarray) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def array_from_json(tensor: Mapping[str, Any]) -> tuple[str, Array]:
         raise BadInferenceInputError(f"tensor {name!r} has no data", expected="a list 'data' of numbers")
     values = _flattened(name, tensor["data"], shape)
     _check_types(name, values, dtype)
-    return name, _array(name, values, dtype).reshape(shape)
+    return name, _array(name, values, dtype, shape)
 
 
 def _dtype_of(name: str, datatype: object) -> np.dtype[Any]:
@@ -64,10 +65,11 @@ def _dtype_of(name: str, datatype: object) -> np.dtype[Any]:
 
 
 def _shape_of(name: str, shape: object) -> tuple[int, ...]:
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
+    is_short_list = isinstance(shape, list) and len(shape) <= _MAX_RANK
+    if not is_short_list or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
         raise BadInferenceInputError(
             f"tensor {name!r} has no valid shape",
-            expected="a list 'shape' of sizes from 0 to 2147483647",
+            expected=f"a list 'shape' of at most {_MAX_RANK} sizes from 0 to 2147483647",
             found=repr(shape)[:80],
         )
     return tuple(shape)
@@ -109,12 +111,14 @@ def _check_types(name: str, values: list[Any], dtype: np.dtype[Any]) -> None:
         )
 
 
-def _array(name: str, values: list[Any], dtype: np.dtype[Any]) -> Array:
+def _array(name: str, values: list[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     try:
         with np.errstate(over="ignore"):
-            array = np.array(values, dtype=dtype)
+            array = np.array(values, dtype=dtype).reshape(shape)
     except OverflowError as error:
         raise BadInferenceInputError(f"tensor {name!r}: a number does not fit {dtype}") from error
+    except ValueError as error:  # a size 0 beside sizes whose product overflows
+        raise BadInferenceInputError(f"tensor {name!r}: no array of shape {list(shape)}: {error}") from error
     _check_finite(name, array)
     return array
 

@@ -75,7 +75,7 @@ def test_weights_of_another_save_are_noticed(model: Classifier, tmp_path: Path):
         model.head.bias += 1
     save_checkpoint(tmp_path / "b", model)
     (tmp_path / "a" / "model.safetensors").replace(tmp_path / "b" / "model.safetensors")
-    with pytest.raises(CheckpointError, match="is not the file config.json was written with"):
+    with pytest.raises(CheckpointError, match=r"is not the file config\.json was written with"):
         load_checkpoint(tmp_path / "b")
 
 

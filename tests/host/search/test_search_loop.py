@@ -91,7 +91,7 @@ def test_the_rates_counts_are_the_allocators_and_plans_are_nested(searched: Sear
         assert trial.plan.is_nested_in(parent.plan)
 
 
-def test_the_best_by_validation_is_kept_and_of_equals_the_one_with_the_lowest_loss(searched: Searched) -> None:
+def test_the_best_by_validation_is_kept_of_equals_the_one_with_the_lowest_loss(searched: Searched) -> None:
     _, family, _, _ = searched
     for rate in OPTIONS.rates:
         rivals = [trial for trial in family.trials if trial.rate == rate]
