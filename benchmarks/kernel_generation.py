@@ -43,7 +43,8 @@ def measure(quick: bool) -> Report:
         "train_speedup": round(training.ratio("direct", "ours").median, 2),
         "memory_ratio": round(memory_ratio, 2),
     }
-    return Report((f"H={CHANNELS} N={D_STATE} L={SEQ_LEN}, 1 thread", "ours", "direct", "ratio"), rows, figures)
+    columns = (f"H={CHANNELS} N={D_STATE} L={SEQ_LEN}, 1 thread", "ours", "direct", "ratio")
+    return Report(columns, rows, figures)
 
 
 def _row(name: str, times: Timings) -> list[object]:

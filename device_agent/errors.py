@@ -89,7 +89,8 @@ def one_line(text: str) -> str:
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The one form in which errors leave the agent."""
-    return JSONResponse({"error": one_line(text)}, status_code=status, headers=dict(headers or {}))
+    sendable = text.encode(errors="backslashreplace").decode()  # requests can hold lone surrogates
+    return JSONResponse({"error": one_line(sendable)}, status_code=status, headers=dict(headers or {}))
 
 
 def validation_sentence(errors: Iterable[Mapping[str, Any]]) -> str:

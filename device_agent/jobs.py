@@ -74,8 +74,10 @@ class JobQueue:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
-            if self._thread.is_alive():
-                _log.warning("a measurement does not stop; it will be repeated at the next start")
+            running = self._running
+            if self._thread.is_alive() and running is not None:
+                _log.warning("measurement %s does not stop; the next start repeats it", running.job.id)
+                self._records.put_back(running.job.id)
 
     def submit(self, request: MeasurementRequest, key: str | None) -> Job:
         """Queue a measurement. Raises RequestError (404 no such artifact), UnknownNameError (backend)."""

@@ -13,6 +13,8 @@ from edge_s4op.messages import Job, JobState, MeasurementRequest, MeasurementRes
 
 __all__ = ["MAX_ATTEMPTS", "JobRecords", "Outcome"]
 
+_COLUMNS = "sequence, id, state, request, attempts, error, result, created_at, finished_at"  # no samples
+
 MAX_ATTEMPTS = 2  # a measurement the agent died in is run once more, then given up
 
 
@@ -38,7 +40,8 @@ class JobRecords:
         Raises RequestError 409 when the key was used for another request.
         """
         with self._database.transaction() as connection:
-            row = connection.execute("SELECT * FROM jobs WHERE idempotency_key = ?", (key,)).fetchone()
+            row = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE idempotency_key = ?", (key,)
+            ).fetchone()
             if row is None:
                 job_id = uuid.uuid4().hex[:16]
                 connection.execute(
@@ -65,14 +68,14 @@ class JobRecords:
         """The newest `limit` measurements, newest first."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                "SELECT * FROM jobs ORDER BY sequence DESC LIMIT ?", (limit,)
+                f"SELECT {_COLUMNS} FROM jobs ORDER BY sequence DESC LIMIT ?", (limit,)
             ).fetchall()
             return [_job_of(row, connection) for row in rows]
 
     def samples(self, job_id: str) -> bytes | None:
         """Raw latencies of a measurement, or None while there are none. Raises RequestError 404."""
         with self._database.transaction() as connection:
-            samples = _row(connection, job_id)["samples"]
+            samples = _row(connection, job_id, "samples")["samples"]
         return None if samples is None else bytes(samples)
 
     def claim(self) -> Job | None:
@@ -109,7 +112,9 @@ class JobRecords:
         """Queue a running measurement again, as if it had not begun (a clean stop of the agent)."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE jobs SET state = 'queued', attempts = attempts - 1 WHERE id = ?", (job_id,)
+                "UPDATE jobs SET state = 'queued', attempts = attempts - 1"
+                " WHERE id = ? AND state = 'running'",
+                (job_id,),
             )
 
     def recover(self) -> tuple[list[str], list[str]]:
@@ -128,8 +133,8 @@ class JobRecords:
         return again, given_up
 
 
-def _row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:
-    row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+def _row(connection: sqlite3.Connection, job_id: str, columns: str = _COLUMNS) -> sqlite3.Row:
+    row = connection.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         raise not_found_error(f"no measurement {job_id!r} here")
     assert isinstance(row, sqlite3.Row)

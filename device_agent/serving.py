@@ -85,12 +85,12 @@ class Serving:
         with self._device_for(f"loading {name}", self._lease_wait_s):
             slot = _Slot(request, self._open(request))
         try:
-            self._remember(name, request)
+            with self._lock:  # database and slots change together, or a restart would serve another model
+                self._remember(name, request)
+                old, self._slots[name] = self._slots.get(name), slot
         except S4opError:
             slot.close()
             raise
-        with self._lock:
-            old, self._slots[name] = self._slots.get(name), slot
         if old is not None:
             old.close()
         _log.info("model %s: serves artifact %s", name, request.artifact_sha256[:12])
@@ -98,11 +98,11 @@ class Serving:
 
     def remove(self, name: str) -> None:
         """Stop serving `name`. Raises UnknownModelError."""
-        slot = self._slot(name)
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM models WHERE name = ?", (name,))
         with self._lock:
-            self._slots.pop(name, None)
+            slot = self._slot(name)
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM models WHERE name = ?", (name,))
+            del self._slots[name]
         slot.close()
         _log.info("model %s: removed", name)
 

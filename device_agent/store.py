@@ -63,10 +63,10 @@ class ArtifactStore:
         return info, True
 
     def find(self, sha256: str) -> ArtifactInfo | None:
-        """What is known of a stored file, or None."""
+        """What is known of a stored file; None also when it has gone from the folder (send it again)."""
         with self._database.transaction() as connection:
             row = connection.execute("SELECT * FROM artifacts WHERE sha256 = ?", (sha256,)).fetchone()
-        return None if row is None else _info_of(row)
+        return None if row is None or not self._path(sha256).exists() else _info_of(row)
 
     def get(self, sha256: str) -> ArtifactInfo:
         """As `find`; raises RequestError 404 when it is not here."""

@@ -15,7 +15,7 @@ from typing import Literal
 
 import onnx
 import onnx.shape_inference
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_s4op import op
@@ -55,7 +55,8 @@ _DATATYPES: dict[int, str] = {
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # No NaN: it is written as null, which no reader would take for a number.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TensorInfo(_Value):
@@ -175,7 +176,22 @@ def _model_from_bytes(content: bytes, where: str) -> onnx.ModelProto:
             f"{where}: not a valid ONNX file ({len(content)} bytes): {first_line}",
             fix="the file is corrupt or truncated: export or copy it again",
         ) from error
+    if _has_external_data(model):
+        raise CorruptArtifactError(
+            f"{where}: the ONNX file takes tensors from other files",
+            expected="every tensor inside the file",
+            fix="save it with onnx.save_model(..., save_as_external_data=False)",
+        )
     return model
+
+
+def _has_external_data(message: Message) -> bool:
+    """Whether any tensor lies outside the file: a runtime would read it from wherever it was started."""
+    if isinstance(message, onnx.TensorProto):
+        return bool(message.data_location == onnx.TensorProto.EXTERNAL)
+    values = (value for field, value in message.ListFields() if field.message_type is not None)
+    parts = ([value] if isinstance(value, Message) else value for value in values)
+    return any(_has_external_data(part) for some in parts for part in some)
 
 
 def _manifest_of(model: onnx.ModelProto, where: str) -> Manifest:

@@ -20,6 +20,7 @@ __all__ = [
     "LatencyStatistics",
     "MeasurementRequest",
     "MeasurementResult",
+    "MeasurementSettings",
     "Samples",
     "ServeRequest",
     "ServedModel",
@@ -32,7 +33,7 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DeviceFacts(_Message):
@@ -57,14 +58,13 @@ class ArtifactInfo(_Message):
     manifest: Manifest
 
 
-class MeasurementRequest(_Message):
-    """How one artifact is to be measured.
+class MeasurementSettings(_Message):
+    """How a model is to be measured.
 
     Sampling stops when the confidence interval of the median is within `precision` of it on either
     side (0.02: +-2 %), or after `max_duration_ms`; never before `min_iterations`.
     """
 
-    artifact_sha256: str = Field(pattern=SHA256_PATTERN)
     backend: str = "onnxruntime"
     threads: int = Field(default=1, ge=1, le=1024)
     batch: int = Field(default=1, ge=1, le=4096)
@@ -73,6 +73,12 @@ class MeasurementRequest(_Message):
     min_iterations: int = Field(default=10, ge=1, le=1_000_000)
     precision: float = Field(default=0.02, gt=0, lt=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class MeasurementRequest(MeasurementSettings):
+    """Measure one artifact so."""
+
+    artifact_sha256: str = Field(pattern=SHA256_PATTERN)
 
 
 class Interval(_Message):

@@ -11,20 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_s4op.artifact import Artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import CheckpointError, MeasurementError
 from edge_s4op.files import write_text
-from edge_s4op.messages import Job, MeasurementRequest, MeasurementResult
+from edge_s4op.messages import Job, MeasurementRequest, MeasurementResult, MeasurementSettings
 from host.models.config import ModelConfig
 
 __all__ = [
     "Measurement",
     "MeasurementCache",
     "MeasurementKey",
-    "MeasurementSettings",
     "key_of",
     "measure_artifact",
 ]
@@ -35,23 +34,6 @@ _NOT_SHAPE = {"kept", "dropout", "dt_min", "dt_max"}
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MeasurementSettings(_Value):
-    """A MeasurementRequest without its artifact; fields, defaults and limits are the request's."""
-
-    backend: str = "onnxruntime"
-    threads: int = Field(default=1, ge=1, le=1024)
-    batch: int = Field(default=1, ge=1, le=4096)
-    warmup_ms: float = Field(default=200.0, ge=0, le=60_000)
-    max_duration_ms: float = Field(default=3000.0, gt=0, le=600_000)
-    min_iterations: int = Field(default=10, ge=1, le=1_000_000)
-    precision: float = Field(default=0.02, gt=0, lt=1)
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-
-    def request(self, artifact_sha256: str) -> MeasurementRequest:
-        """The request that measures this artifact."""
-        return MeasurementRequest(artifact_sha256=artifact_sha256, **self.model_dump())
 
 
 class Measurement(_Value):
@@ -138,6 +120,7 @@ def measure_artifact(
     is a failed one: it cannot be compared with the others.
     Raises AgentError when the agent is lost or refuses.
     """
+    request = MeasurementRequest(artifact_sha256=artifact.sha256, **settings.model_dump())
     jobs: list[Job] = []
 
     def follow(job: Job) -> None:
@@ -146,7 +129,7 @@ def measure_artifact(
             on_progress(job.progress)
 
     try:
-        result = agent.measure(artifact, settings.request(artifact.sha256), on_progress=follow)
+        result = agent.measure(artifact, request, on_progress=follow)
     except MeasurementError as error:
         return Measurement(job_id=jobs[-1].id, error=str(error))
     if result.device_fingerprint != device_fingerprint:

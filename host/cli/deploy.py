@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from edge_s4op.artifact import read_artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import UsageError
-from edge_s4op.messages import ServeRequest
+from edge_s4op.messages import MODEL_NAME_PATTERN, ServeRequest
 from host.cli.console import emit_json, log
 from host.cli.options import DEFAULT_AGENT, AgentUrl, Json, Threads, checked
 from host.family import FAMILY_NAME, read_family, select
@@ -28,10 +29,13 @@ def deploy_command(
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Serve a model under NAME; one already served under that name is replaced.
+    """Serve a model on the device under a name.
+
+    One already served under that name is replaced without a gap; a restarted agent serves it again.
 
     Example: s4op deploy runs/pruned --latency-budget-ms 0.8 --name gunpoint
     """
+    _check_name(name)
     path = _model_file(model, latency_budget_ms)
     artifact = read_artifact(path)
     request = checked(ServeRequest, {"artifact_sha256": artifact.sha256, "threads": threads})
@@ -43,6 +47,15 @@ def deploy_command(
         emit_json({"model": str(path), "url": url, **served.model_dump(mode="json")})
     else:
         log.print(f"{path} is served: POST {url}")
+
+
+def _check_name(name: str) -> None:
+    if not re.match(MODEL_NAME_PATTERN, name):
+        raise UsageError(
+            "--name: not a name a model can be served under",
+            expected="letters, digits, '_', '.' and '-', at most 64, the first a letter or digit",
+            found=repr(name),
+        )
 
 
 def _model_file(model: Path, budget_ms: float | None) -> Path:

@@ -23,7 +23,7 @@ def export_command(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Write the model as one ONNX file that onnxruntime runs as it is.
+    """Write a model as one ONNX file that onnxruntime runs as it is.
 
     Masked operators are cut out first. The file is run in ONNX Runtime beside PyTorch before it is written,
     and refused above a relative difference of 1e-4.

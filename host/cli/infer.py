@@ -10,9 +10,10 @@ import typer
 
 from edge_s4op.artifact import Manifest
 from edge_s4op.client import AgentClient
-from edge_s4op.errors import DataError, UnknownNameError, UsageError
+from edge_s4op.errors import AgentError, DataError, UnknownNameError, UsageError
 from host.cli.console import emit_json, log, result
 from host.cli.options import DEFAULT_AGENT, AgentUrl, Json
+from host.cli.progress import counting_bar
 from host.data.dataset import Split, load_dataset
 from host.workflow import Answers, infer_split, normalised_for
 
@@ -32,9 +33,9 @@ def infer_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences a request.")] = 32,
     as_json: Json = False,
 ) -> None:
-    """Send sequences to a served model and print classes, or the accuracy where labels are known.
+    """Send sequences to a served model and print its answers.
 
-    Raw values are normalised here as the model's manifest says.
+    Of a dataset, whose labels are known, it prints the accuracy; of a file, one class a line. Raw values are normalised here as the model's manifest says.
 
     Example: s4op infer gunpoint --dataset ucr:GunPoint
     """
@@ -43,15 +44,21 @@ def infer_command(
     with AgentClient.connect(agent) as client:
         manifest = _manifest(client, name)
         rows = _of_dataset(dataset, split, manifest) if dataset else _of_file(file or Path(), manifest)
-        answers = infer_split(client, name, rows, batch_size=batch_size)
+        with counting_bar("sequences", len(rows)) as follow:
+            answers = infer_split(client, name, rows, batch_size=batch_size, on_progress=follow)
     _show(answers, manifest, labelled=dataset is not None, as_json=as_json)
 
 
 def _manifest(client: AgentClient, name: str) -> Manifest:
     served = {model.name: model.serving.artifact_sha256 for model in client.served()}
+    if not served:
+        raise UsageError(f"{client.url} serves no model", fix="serve one with `s4op deploy`")
     if name not in served:
-        raise UnknownNameError(f"served model on {client.url}", name, served)
-    return next(info.manifest for info in client.artifacts() if info.sha256 == served[name])
+        raise UnknownNameError(f"model on {client.url}", name, served)
+    manifests = {info.sha256: info.manifest for info in client.artifacts()}
+    if served[name] not in manifests:
+        raise AgentError(f"{client.url} has lost the file of model {name!r}", fix="deploy it again")
+    return manifests[served[name]]
 
 
 def _of_dataset(spec: str, split: str, manifest: Manifest) -> Split:
@@ -75,7 +82,9 @@ def _of_file(path: Path, manifest: Manifest) -> Split:
         raise DataError(
             f"{path}: wrong kind of data", expected="whole numbers" if tokens else "numbers", found=found
         )
-    labels = np.zeros(len(x) if x.ndim else 0, np.int64)
+    if x.ndim == 0 or len(x) == 0:
+        raise DataError(f"{path}: no sequences in it", expected="(n, L), (n, L, C)", found=list(x.shape))
+    labels = np.zeros(len(x), np.int64)
     if tokens:
         return normalised_for(manifest, Split(x.astype(np.int64), labels, None), manifest.preprocessing)
     x = x.astype(np.float32)

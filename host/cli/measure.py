@@ -32,7 +32,10 @@ def measure_command(
     samples: Annotated[Path | None, typer.Option(help="Also write every latency, ms, one a line.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Send MODEL to the agent, measure its latency there, and print it with its confidence intervals.
+    """Measure the latency of a model file on the device.
+
+    The file is sent to the agent, which runs it until the median is known precisely enough; the figures are
+    printed with their confidence intervals.
 
     Example: s4op measure runs/pruned/models/keep-0.50/model.onnx --agent http://jetson:8600
     """
@@ -48,13 +51,18 @@ def measure_command(
             follow(job)
 
         measured = client.measure(artifact, request, on_progress=note)
-        if samples is not None:
-            taken = client.samples(jobs[0].id).samples_ms
-            write_text(samples, "".join(f"{value:.6f}\n" for value in taken))
     if as_json:
         emit_json({"measurement_id": jobs[0].id, **measured.model_dump(mode="json")})
     else:
         _show(measured)
+    if samples is not None:
+        _write_samples(agent, jobs[0].id, samples)
+
+
+def _write_samples(agent: str, job_id: str, path: Path) -> None:
+    with AgentClient.connect(agent) as client:
+        taken = client.samples(job_id).samples_ms
+    write_text(path, "".join(f"{value:.6f}\n" for value in taken))
 
 
 def _show(measured: MeasurementResult) -> None:

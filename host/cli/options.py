@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from edge_s4op.errors import UsageError
-from host.measuring import MeasurementSettings
+from edge_s4op.messages import MeasurementSettings
 
 __all__ = [
     "AgentUrl",
@@ -46,8 +46,9 @@ def checked(kind: type[T], values: dict[str, object]) -> T:
         return kind(**values)
     except ValidationError as error:
         problem = error.errors()[0]
-        option = "--" + "-".join(str(problem["loc"][0]).split("_")) if problem["loc"] else "options"
-        raise UsageError(f"{option}: {problem['msg']}", found=repr(problem["input"])) from error
+        option = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "options"
+        message = problem["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{option}: {message}", found=repr(problem["input"])) from error
 
 
 def measurement_settings(threads: int, precision: float, max_duration_ms: float) -> MeasurementSettings:

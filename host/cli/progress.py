@@ -1,4 +1,4 @@
-"""Progress bars for long work: training, measuring, searching."""
+"""Progress bars for long work, on a terminal; a log file gets one line a finished trial, and no bars."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from host.family import Trial
 from host.search import SearchProgress
 from host.training.history import Progress as TrainingProgress
 
-__all__ = ["measuring_bar", "searching_bar", "training_bar"]
+__all__ = ["counting_bar", "measuring_bar", "searching_bar", "training_bar"]
 
 
 def _bars() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("{task.fields[note]}"), console=log)
+    what, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note)
+    return Progress(*columns, console=log, disable=not log.is_terminal)
+
+
+@contextlib.contextmanager
+def counting_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` things; yields a function that takes how many are done."""
+    with _bars() as bars:
+        task = bars.add_task(description, total=total, note="")
+        yield lambda done: bars.update(task, completed=done)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ def report_command(
     latency_budget_ms: Annotated[float | None, typer.Option(help="Mark the model that fits.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print a family of pruned models and write report.html and pareto.png.
+    """Print a family of pruned models; write report.html and pareto.png.
 
     Example: s4op report runs/pruned
     """

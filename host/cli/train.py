@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from host.cli.console import emit_json, log
+from host.cli.console import emit_json, log, resumable
 from host.cli.options import Json, checked
 from host.cli.progress import training_bar
 from host.models import ModelConfig
@@ -26,7 +26,7 @@ def train_command(
     d_state: Annotated[int, typer.Option(help="States N per operator.")] = 64,
     depth: Annotated[int, typer.Option(help="Layers.")] = 4,
     norm: Annotated[str, typer.Option(help="layer or batch.")] = "layer",
-    prenorm: Annotated[bool, typer.Option(help="Norm before the layer instead of after.")] = False,
+    prenorm: Annotated[bool, typer.Option("--prenorm", help="Norm before the layer instead of after.")] = False,
     dropout: Annotated[float, typer.Option(help="Dropout probability.")] = 0.1,
     epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Sequences a step.")] = 16,
@@ -34,13 +34,15 @@ def train_command(
     ssm_lr: Annotated[float, typer.Option(help="The same for dt, A and B.")] = 1e-3,
     weight_decay: Annotated[float, typer.Option(help="AdamW's, not applied to dt, A and B.")] = 0.01,
     warmup_fraction: Annotated[float, typer.Option(help="Share of steps with a rising rate.")] = 0.1,
-    patience: Annotated[int | None, typer.Option(help="Stop after this many epochs without a better.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after this many epochs without a better one.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout.")] = 0,
-    data_seed: Annotated[int, typer.Option(help="Seed of the validation split.")] = 0,
+    data_seed: Annotated[int, typer.Option(min=0, help="Seed of the validation split.")] = 0,
     validation_fraction: Annotated[float, typer.Option(help="Share of training data held out.")] = 0.2,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    amp: Annotated[bool, typer.Option(help="bfloat16 outside the SSM kernel (CUDA).")] = False,
-    resume: Annotated[bool, typer.Option(help="Continue the run in OUT where it was killed.")] = False,
+    amp: Annotated[bool, typer.Option("--amp", help="bfloat16 outside the SSM kernel (CUDA).")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in OUT where it was stopped or killed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a classifier on DATASET and save its best epoch.
@@ -73,7 +75,7 @@ def train_command(
     block = {"norm": norm, "prenorm": prenorm, "dropout": dropout}
     config = checked(ModelConfig, {**sizes, **block, **shape_of(data)})
     log.print(f"{data.name}: {len(data.train)} training, {len(data.validation)} validation sequences")
-    with training_bar("training") as follow:
+    with resumable(out), training_bar("training") as follow:
         trained = train_model(source, data, config, training, out, resume=resume, on_progress=follow)
     _show(trained, as_json)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from host.measuring import MeasurementSettings
+from edge_s4op.messages import MeasurementSettings
 from host.training.config import TrainConfig
 
 __all__ = ["PUBLISHED_RATES", "PUBLISHED_SEEDS", "PruneOptions"]

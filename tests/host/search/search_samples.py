@@ -18,8 +18,8 @@ from device_agent.app import create_app
 from device_agent.device import Device, local_device
 from device_agent.settings import Settings
 from edge_s4op.client import AgentClient
+from edge_s4op.messages import MeasurementSettings
 from host.family import Family
-from host.measuring import MeasurementSettings
 from host.models import save_checkpoint
 from host.search import PruneOptions, SearchProgress, prune_search
 from host.training import TrainConfig

@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 
 from edge_s4op.errors import CheckpointError
-from edge_s4op.messages import Interval, LatencyStatistics, MeasurementRequest, MeasurementResult
-from host.measuring import Measurement, MeasurementCache, MeasurementKey, MeasurementSettings, key_of
+from edge_s4op.messages import (
+    Interval,
+    LatencyStatistics,
+    MeasurementRequest,
+    MeasurementResult,
+    MeasurementSettings,
+)
+from host.measuring import Measurement, MeasurementCache, MeasurementKey, key_of
 from host.models import ModelConfig
 
 CONFIG = ModelConfig(kind="s4d", d_input=1, num_classes=2, seq_len=16, d_model=8, depth=2)
@@ -22,7 +28,7 @@ def measured(key: MeasurementKey) -> Measurement:
         p95_interval=Interval(low=0.2, high=0.4),
     )
     result = MeasurementResult(
-        request=key.settings.request("0" * 64),
+        request=MeasurementRequest(artifact_sha256="0" * 64, **key.settings.model_dump()),
         device_fingerprint=key.device_fingerprint,
         backend_version="1",
         warmup_iterations=3,
@@ -33,15 +39,6 @@ def measured(key: MeasurementKey) -> Measurement:
         samples_sha256="0" * 64,
     )
     return Measurement(job_id="2", result=result)
-
-
-def test_settings_are_the_request_without_its_artifact() -> None:
-    request, settings = MeasurementRequest.model_fields, MeasurementSettings.model_fields
-    assert settings.keys() == request.keys() - {"artifact_sha256"}
-    for name, field in settings.items():
-        assert (field.annotation, field.default) == (request[name].annotation, request[name].default)
-        assert field.metadata == request[name].metadata
-    assert SETTINGS.request("0" * 64) == MeasurementRequest(artifact_sha256="0" * 64)
 
 
 def test_a_measurement_is_found_again_by_another_process(tmp_path: Path) -> None:
