@@ -77,7 +77,7 @@ class JobQueue:
             running = self._running
             if self._thread.is_alive() and running is not None:
                 _log.warning("measurement %s does not stop; the next start repeats it", running.job.id)
-                self._records.put_back(running.job.id)
+                self._insist(lambda: self._records.put_back(running.job.id))
 
     def submit(self, request: MeasurementRequest, key: str | None) -> Job:
         """Queue a measurement. Raises RequestError (404 no such artifact), UnknownNameError (backend)."""

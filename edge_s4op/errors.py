@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, Context
 
 __all__ = [
     "AgentError",
@@ -90,7 +91,7 @@ class BudgetError(UsageError):
         self.budget_ms, self.smallest_ms = budget_ms, smallest_ms
         super().__init__(
             f"no model of this family fits a latency budget of {budget_ms:g} ms",
-            expected=f"a budget of at least {smallest_ms:.4g} ms, the smallest p50 reached",
+            expected=f"a budget of at least {_rounded_up(smallest_ms)} ms, the smallest p50 reached",
             found=f"{budget_ms:g} ms",
             fix="raise the budget, prune at higher rates, or use a smaller model",
         )
@@ -158,6 +159,12 @@ class BadInferenceInputError(InferenceError):
 
 class UnknownModelError(InferenceError):
     """No model of that name is being served."""
+
+
+def _rounded_up(value: float) -> str:
+    """Four digits that are not below `value`: a budget of that many ms is enough."""
+    rounded = Context(prec=4, rounding=ROUND_CEILING).create_decimal(repr(value))
+    return f"{rounded.normalize():f}"
 
 
 def _sentence(what: str, expected: object, found: object, fix: str | None) -> str:

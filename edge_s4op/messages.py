@@ -62,7 +62,8 @@ class MeasurementSettings(_Message):
     """How a model is to be measured.
 
     Sampling stops when the confidence interval of the median is within `precision` of it on either
-    side (0.02: +-2 %), or after `max_duration_ms`; never before `min_iterations`.
+    side (0.02: +-2 %), but not before `min_duration_ms`; or after `max_duration_ms`. It never stops
+    before `min_iterations`.
     """
 
     backend: str = "onnxruntime"
@@ -70,6 +71,13 @@ class MeasurementSettings(_Message):
     batch: int = Field(default=1, ge=1, le=4096)
     warmup_ms: float = Field(default=200.0, ge=0, le=60_000)
     max_duration_ms: float = Field(default=3000.0, gt=0, le=600_000)
+    min_duration_ms: float = Field(
+        default=500.0,
+        ge=0,
+        le=600_000,
+        description="no earlier stop: neighbouring runs share the machine's mood, so that a few of them"
+        " agree with each other more than with the next measurement",
+    )
     min_iterations: int = Field(default=10, ge=1, le=1_000_000)
     precision: float = Field(default=0.02, gt=0, lt=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)

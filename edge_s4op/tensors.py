@@ -65,8 +65,11 @@ def _dtype_of(name: str, datatype: object) -> np.dtype[Any]:
 
 
 def _shape_of(name: str, shape: object) -> tuple[int, ...]:
-    is_list = isinstance(shape, list) and len(shape) <= _MAX_RANK
-    if not is_list or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > _MAX_RANK
+        or not all(type(size) is int and 0 <= size < 2**31 for size in shape)
+    ):
         raise BadInferenceInputError(
             f"tensor {name!r} has no valid shape",
             expected=f"a list 'shape' of at most {_MAX_RANK} sizes from 0 to 2147483647",

@@ -31,7 +31,17 @@ def local_agent(folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     port_file, log_file = folder / "port", folder / "agent.log"
     port_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "device_agent", "--host", "127.0.0.1", "--port", "0", "--port-file", str(port_file)]
+    command = [
+        sys.executable,
+        "-m",
+        "device_agent",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--port-file",
+        str(port_file),
+    ]
     with open(log_file, "wb") as log:
         process = subprocess.Popen(
             [*command, "--data-dir", str(folder)],

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_s4op.artifact import read_artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import BudgetError, S4opError
-from edge_s4op.messages import ServeRequest
+from edge_s4op.messages import MeasurementSettings, ServeRequest
 from host.data.dataset import Dataset
 from host.family import Family, Trial, select
 from host.models import ModelConfig, load_checkpoint
@@ -48,8 +48,9 @@ def train_demo_model(
 
 
 def demo_options(provenance: Provenance) -> PruneOptions:
-    """The published search at three rates, measured on one thread."""
-    return PruneOptions(rates=RATES, training=provenance.training)
+    """The published search at three rates; each structure is measured for at least two seconds."""
+    measurement = MeasurementSettings(min_duration_ms=2000, max_duration_ms=6000)
+    return PruneOptions(rates=RATES, training=provenance.training, measurement=measurement)
 
 
 def prune_trained(
@@ -65,7 +66,7 @@ def demo_budget_ms(family: Family) -> float:
     latencies = [trial.latency.p50_ms for trial in family.kept() if trial.latency is not None]
     if not latencies:
         raise S4opError("no model of the demo could be measured", fix="see the agent's log in OUT/agent")
-    return round((min(latencies) + max(latencies)) / 2, 3)
+    return max(min(latencies), round((min(latencies) + max(latencies)) / 2, 3))
 
 
 def serve_and_query(

@@ -80,9 +80,7 @@ def train_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         model = Classifier(config)
-    result = train(
-        model, dataset, training, run_dir=out / "training", resume=resume, on_progress=on_progress
-    )
+    result = train(model, dataset, training, run_dir=out / "training", resume=resume, on_progress=on_progress)
     test = evaluate(model, dataset.test, batch_size=training.eval_batch_size, device=training.device)
     provenance = Provenance(
         data=source,

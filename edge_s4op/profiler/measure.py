@@ -116,11 +116,13 @@ def _sample(
         elapsed_ms = (ended - began) / _NS_PER_MS
         progress.report(request.warmup_ms + min(elapsed_ms, request.max_duration_ms))
         time_is_up = elapsed_ms >= request.max_duration_ms and len(latencies) >= request.min_iterations
-        if time_is_up or len(latencies) == next_check:
+        may_stop = elapsed_ms >= request.min_duration_ms and len(latencies) >= next_check
+        if time_is_up or may_stop:
             precise = is_precise(np.array(latencies), request.precision, request.confidence)
             if precise or time_is_up:
                 return latencies, precise
-            next_check = next(checks)
+            while next_check <= len(latencies):
+                next_check = next(checks)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,11 @@ from rich.console import Console
 
 from edge_s4op.errors import AgentError, StorageError
 
-__all__ = ["emit_json", "log", "resumable", "result"]
+__all__ = ["emit_json", "log", "result", "resumable"]
 
 # No markup: brackets in a path or in a device's message are what they are.
 log = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-result = Console(
-    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140
-)
+result = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
 
 
 def emit_json(value: Mapping[str, Any]) -> None:

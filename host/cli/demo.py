@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -38,18 +39,21 @@ def demo_command(
     latency_budget_ms: Annotated[
         float | None, typer.Option(help="Default: halfway between the slowest and the fastest model.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace what an earlier demo left in OUT.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier demo left in OUT.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train S4D on real data, prune it on latencies measured by an agent, export, serve and query it.
+    """Train, prune, export, serve and query a model, all in one go.
 
-    Starts an agent of its own on a free port and stops it at the end, also on Ctrl-C. Takes two to three
-    minutes on two cores.
+    Trains S4D on real data, prunes it on latencies that an agent measures, exports it, serves the model
+    that fits a latency budget, and sends it the whole test set over HTTP. The agent is the demo's own, on a
+    free port, and is stopped at the end, also on Ctrl-C. Takes one to three minutes on two cores.
     """
-    _prepare(out, overwrite)
     torch.set_num_threads(1)  # models this small are fastest on one core, and the agent needs the other
     source = DataSource(spec=dataset)
     data = source.load()
+    _prepare(out, overwrite)
     with terminate_as_interrupt(), _agent(agent, out / "agent") as url, AgentClient.connect(url) as client:
         device = client.device()
         log.print(f"agent on {url}: {device.board}, {device.cpu}, {device.cores} cores")
@@ -61,16 +65,19 @@ def demo_command(
         budget_ms = demo_budget_ms(family) if latency_budget_ms is None else latency_budget_ms
         if not as_json:
             result.print(family_table(family))
-        name = dataset.rpartition(":")[2].lower() or "demo"
-        chosen, served = serve_and_query(family, out / "search", budget_ms, data, client, _model_name(name))
+        _write(family, budget_ms, None, None, out)  # should none fit the budget, this much is there
+        chosen, served = serve_and_query(family, out / "search", budget_ms, data, client, _name_of(dataset))
+    _write(family, budget_ms, chosen, served, out)
     _show(family, budget_ms, chosen, served, out, as_json)
 
 
-def _show(
-    family: Family, budget_ms: float, chosen: Trial, served: Served, out: Path, as_json: bool
-) -> None:
+def _write(family: Family, budget_ms: float, chosen: Trial | None, served: Served | None, out: Path) -> None:
     write_pareto(family, out / "pareto.png", budget_ms=budget_ms, chosen=chosen)
-    write_report(family, out / "report.html", budget_ms=budget_ms, chosen=chosen, served=asdict(served))
+    answered = None if served is None else asdict(served)
+    write_report(family, out / "report.html", budget_ms=budget_ms, chosen=chosen, served=answered)
+
+
+def _show(family: Family, budget_ms: float, chosen: Trial, served: Served, out: Path, as_json: bool) -> None:
     if as_json:
         emit_json(
             {
@@ -110,7 +117,9 @@ def _prepare(out: Path, overwrite: bool) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _model_name(text: str) -> str:
-    """A name the agent accepts."""
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in text).strip("._-")
+def _name_of(dataset: str) -> str:
+    """A name the agent accepts: ucr:GunPoint -> gunpoint, npz:/data/mine.npz -> mine."""
+    kind, _, rest = dataset.partition(":")
+    stem = Path(rest.partition(":")[0]).stem.lower() or kind
+    name = re.sub(r"[^a-z0-9_.-]", "-", stem).strip("._-")
     return name[:64] or "demo"

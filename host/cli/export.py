@@ -37,4 +37,6 @@ def export_command(
     if as_json:
         emit_json({"path": str(out), "sha256": artifact.sha256, "size_bytes": artifact.size_bytes, **figures})
     else:
-        log.print(f"{out}: {artifact.size_bytes / 1e3:.0f} kB, kept operators {kept}, sha256 {artifact.sha256}")
+        log.print(
+            f"{out}: {artifact.size_bytes / 1e3:.0f} kB, kept operators {kept}, sha256 {artifact.sha256}"
+        )

@@ -35,7 +35,8 @@ def infer_command(
 ) -> None:
     """Send sequences to a served model and print its answers.
 
-    Of a dataset, whose labels are known, it prints the accuracy; of a file, one class a line. Raw values are normalised here as the model's manifest says.
+    Of a dataset, whose labels are known, it prints the accuracy; of a file, one class a line. Raw values
+    are normalised here, as the model's manifest says.
 
     Example: s4op infer gunpoint --dataset ucr:GunPoint
     """
@@ -75,7 +76,9 @@ def _of_file(path: Path, manifest: Manifest) -> Split:
     try:
         x = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy file: {error}", fix="write it with numpy.save") from error
+        raise DataError(
+            f"{path}: not a readable .npy file: {error}", fix="write it with numpy.save"
+        ) from error
     tokens = manifest.inputs[0].datatype == "INT64"
     if not isinstance(x, np.ndarray) or x.dtype.kind not in ("iu" if tokens else "fiu"):
         found = x.dtype if isinstance(x, np.ndarray) else "an .npz archive"

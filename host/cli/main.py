@@ -114,7 +114,8 @@ def _print_version(asked: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of a failure.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Fit state space models (S4, S4D) into a latency budget on a small device.

@@ -17,7 +17,10 @@ __all__ = ["counting_bar", "measuring_bar", "searching_bar", "training_bar"]
 
 
 def _bars() -> Progress:
-    what, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
+    what, note = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note)
     return Progress(*columns, console=log, disable=not log.is_terminal)
 
@@ -77,7 +80,9 @@ def _draw_step(bars: Progress, task: TaskID, at: SearchProgress) -> None:
     name = f"{at.rate:.0%} candidate {at.candidate}/{at.candidates}" if at.rate else "unpruned"
     if at.phase == "fine-tune" and at.training is not None:
         training = at.training
-        note = "" if training.validation_accuracy is None else f"validation {training.validation_accuracy:.1%}"
+        note = (
+            "" if training.validation_accuracy is None else f"validation {training.validation_accuracy:.1%}"
+        )
         completed, total = training.epoch, training.epochs
     else:
         completed, total, note = round(100 * (at.fraction or 0)), 100, ""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_s4op.client import AgentClient
-from host.cli.console import emit_json, log, resumable, result
+from host.cli.console import emit_json, log, result, resumable
 from host.cli.options import (
     DEFAULT_AGENT,
     AgentUrl,
@@ -47,9 +47,13 @@ def prune_command(
     candidates: Annotated[int, typer.Option(help="Candidates tried per rate.")] = 5,
     seeds: Annotated[str, typer.Option(help="Their seeds, in order.")] = _SEEDS,
     criterion: Annotated[str, typer.Option(help=f"How operators are scored: {_CRITERIA}.")] = "random",
-    allocator: Annotated[str, typer.Option(help=f"How layers share a rate: {_ALLOCATORS}.")] = "depth-exponential",
+    allocator: Annotated[
+        str, typer.Option(help=f"How layers share a rate: {_ALLOCATORS}.")
+    ] = "depth-exponential",
     schedule: Annotated[str, typer.Option(help=f"How rates follow: {_SCHEDULES}.")] = "incremental",
-    fine_tune_epochs: Annotated[int | None, typer.Option(help="Default: an eighth of the training's.")] = None,
+    fine_tune_epochs: Annotated[
+        int | None, typer.Option(help="Default: an eighth of the training's.")
+    ] = None,
     fine_tune_lr: Annotated[float | None, typer.Option(help="Default: the training's.")] = None,
     latency_budget_ms: Annotated[
         float | None, typer.Option(help="Name the most accurate model whose measured p50 fits.")
@@ -64,8 +68,9 @@ def prune_command(
 ) -> None:
     """Prune a trained model, steered by latencies measured on the device.
 
-    Whole SSM operators go, rate by rate; of every rate the best model is kept. Every candidate's structure is exported, sent to the agent and measured before its fine-tuning is paid
-    for. A search killed at any point continues with --resume and ends in the same family.
+    Whole SSM operators go, rate by rate, and the best model of every rate is kept. Every candidate's
+    structure is exported, sent to the agent and measured before its fine-tuning is paid for. A search
+    stopped at any point continues with --resume and ends in the same family.
 
     Example: s4op prune runs/gunpoint/model --out runs/pruned --latency-budget-ms 0.8
     """
@@ -89,9 +94,7 @@ def prune_command(
     dataset = provenance.data.load()
     models = 1 + len(options.rates) * options.candidates
     with resumable(out), AgentClient.connect(agent) as client, searching_bar(models) as follow:
-        family = prune_search(
-            checkpoint, dataset, client, options, out, resume=resume, on_progress=follow
-        )
+        family = prune_search(checkpoint, dataset, client, options, out, resume=resume, on_progress=follow)
     show_family(family, out, latency_budget_ms, as_json)
 
 

@@ -26,7 +26,9 @@ def train_command(
     d_state: Annotated[int, typer.Option(help="States N per operator.")] = 64,
     depth: Annotated[int, typer.Option(help="Layers.")] = 4,
     norm: Annotated[str, typer.Option(help="layer or batch.")] = "layer",
-    prenorm: Annotated[bool, typer.Option("--prenorm", help="Norm before the layer instead of after.")] = False,
+    prenorm: Annotated[
+        bool, typer.Option("--prenorm", help="Norm before the layer instead of after.")
+    ] = False,
     dropout: Annotated[float, typer.Option(help="Dropout probability.")] = 0.1,
     epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Sequences a step.")] = 16,
@@ -34,7 +36,9 @@ def train_command(
     ssm_lr: Annotated[float, typer.Option(help="The same for dt, A and B.")] = 1e-3,
     weight_decay: Annotated[float, typer.Option(help="AdamW's, not applied to dt, A and B.")] = 0.01,
     warmup_fraction: Annotated[float, typer.Option(help="Share of steps with a rising rate.")] = 0.1,
-    patience: Annotated[int | None, typer.Option(help="Stop after this many epochs without a better one.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after this many epochs without a better one.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout.")] = 0,
     data_seed: Annotated[int, typer.Option(min=0, help="Seed of the validation split.")] = 0,
     validation_fraction: Annotated[float, typer.Option(help="Share of training data held out.")] = 0.2,

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from device_agent.agent import open_agent
 from device_agent.settings import Settings
-from edge_s4op.artifact import Artifact, artifact_from_model, sha256_of
+from edge_s4op.artifact import MANIFEST_KEY, Artifact, artifact_from_model, sha256_of
 from edge_s4op.errors import HashMismatchError
 from tests.device_agent.agent_helpers import (
     agent_process,
@@ -169,6 +170,58 @@ def test_a_file_damaged_on_disk_is_dropped_and_can_be_sent_again(start, tmp_path
     assert "damaged" in answer.json()["error"]
     assert put(http, artifact.content).status_code == 201
     assert http.put("/v1/models/m", json={"artifact_sha256": artifact.sha256}).status_code == 200
+
+
+def test_a_file_gone_from_the_folder_can_be_sent_again(http: httpx.Client, tmp_path: Path) -> None:
+    artifact = scaling_artifact()
+    put(http, artifact.content)
+    (tmp_path / "data/artifacts" / f"{artifact.sha256}.onnx").unlink()
+
+    assert http.get(f"/v1/artifacts/{artifact.sha256}").status_code == 404
+    assert http.put("/v1/models/m", json={"artifact_sha256": artifact.sha256}).status_code == 404
+    assert put(http, artifact.content).status_code == 201
+    assert http.put("/v1/models/m", json={"artifact_sha256": artifact.sha256}).status_code == 200
+
+
+def test_a_manifest_with_nan_is_refused_and_the_list_stays_readable(http: httpx.Client) -> None:
+    model = onnx.load_model_from_string(scaling_artifact().content)
+    text = model.metadata_props[0].value
+    model.metadata_props[0].value = text.replace('"accuracy":{}', '"accuracy":{"test":NaN}')
+
+    answer = put(http, model.SerializeToString())
+
+    assert answer.status_code == 400
+    assert "accuracy.test" in answer.json()["error"]
+    assert http.get("/v1/artifacts").json() == []
+
+
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+def test_a_file_that_reads_other_files_is_refused(
+    http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """ONNX Runtime would read them from wherever the agent was started."""
+    (tmp_path / "secret").write_bytes(bytes(12))
+    monkeypatch.chdir(tmp_path)
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3])
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="secret")
+    nodes, weights = [helper.make_node("Mul", ["x", "w"], ["y"])], [weight]
+    if place == "constant":
+        nodes, weights = [helper.make_node("Constant", [], ["w"], value=weight), *nodes], []
+    elif place == "branch":
+        outputs = [helper.make_tensor_value_info("v", TensorProto.FLOAT, ["batch", 3])]
+        branch = helper.make_graph([helper.make_node("Mul", ["x", "w"], ["v"])], "b", [], outputs, weights)
+        true = helper.make_tensor("true", TensorProto.BOOL, [], [1])
+        yes = helper.make_node("Constant", [], ["yes"], value=true)
+        nodes = [yes, helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)]
+        weights = []
+    model = model_of(nodes, weights, ["x"], ["y"], "FP32")
+    helper.set_model_props(model, {MANIFEST_KEY: manifest_of(["x"], ["y"], "FP32").model_dump_json()})
+
+    answer = put(http, model.SerializeToString())
+
+    assert answer.status_code == 400
+    assert "from other files" in answer.json()["error"]
 
 
 def test_a_crashed_upload_leaves_nothing_and_a_stored_file_is_found_again(tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"shape": [True, 3]}, "no valid shape"),
     ({"shape": "2,3"}, "no valid shape"),
     ({"shape": [2**40, 2**40]}, "no valid shape"),
+    ({"shape": [2**31 - 1] * 500}, "at most 32 sizes"),  # a product of 4700 digits
+    ({"shape": [1] * 40 + [6]}, "at most 32 sizes"),
+    ({"shape": [0, *[2**31 - 1] * 3], "data": []}, "no array of shape"),
     ({"data": [1, 2, 3, 4, 5]}, "found 5"),
     ({"data": [[1, 2, 3], [4, 5]]}, "not nested"),
     ({"data": [[1, 2], [3, 4], [5, 6]]}, "not nested"),
@@ -155,6 +158,7 @@ def test_a_wrong_token_is_400(http: httpx.Client, data: list, reason: str) -> No
         ({"inputs": [X], "outputs": ["y"]}, "outputs"),
         ({"inputs": [X], "outputs": [{"name": "y"}, {"name": "y"}]}, "twice"),
         ({"inputs": [X], "id": 5}, "id"),
+        (json.dumps({"inputs": [X | {"name": "\ud800"}]}).encode(), "found \\ud800"),
     ],
 )
 def test_a_wrong_request_is_400_with_its_reason(served: httpx.Client, body: object, reason: str) -> None:

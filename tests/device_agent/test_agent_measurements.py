@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
+from typing import NoReturn
 
 import httpx
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from device_agent.device import Device, local_device
 from device_agent.lease import DeviceLease
 from edge_s4op.artifact import Artifact
+from edge_s4op.errors import MeasurementError
 from edge_s4op.messages import Job, MeasurementRequest
 from tests.device_agent.agent_helpers import scaling_artifact
 from tests.device_agent.fakes import Gate, gated_device, wait_until
@@ -199,3 +202,38 @@ def test_a_clean_stop_puts_the_running_measurement_back(start) -> None:
 
     http = start()
     assert ended(http, first).state == ended(http, second).state == "succeeded"
+
+
+def test_a_run_that_outlives_a_clean_stop_is_queued_again_as_if_it_had_not_begun(start) -> None:
+    here, entered, end = local_device(), threading.Event(), threading.Event()
+
+    def deaf(*arguments: object) -> NoReturn:
+        entered.set()
+        end.wait(20)
+        raise MeasurementError("ended at last")
+
+    http = start(device=Device(here.facts, here.backends, here.open_runner, deaf))
+    job_id = http.post("/v1/measurements", json=quick(upload(http, scaling_artifact()))).json()["id"]
+    assert entered.wait(10)
+    for _ in range(3):  # more often than an agent may die during one measurement
+        http.__exit__(None, None, None)
+        entered.clear()
+        http = start(device=Device(here.facts, here.backends, here.open_runner, deaf))
+        assert entered.wait(10)
+        assert http.get(f"/v1/measurements/{job_id}").json()["state"] == "running"
+    end.set()
+
+
+def test_listing_measurements_reads_no_samples(http: httpx.Client) -> None:
+    """A thousand measurements hold some hundred MB of samples."""
+    job_id = http.post("/v1/measurements", json=quick(upload(http, scaling_artifact()))).json()["id"]
+    ended(http, job_id)
+    statements: list[str] = []
+    database = http.app.state.agent.database
+    with database.transaction() as connection:
+        connection.set_trace_callback(statements.append)
+    assert http.get("/v1/measurements").json()[0]["id"] == job_id
+    assert http.get(f"/v1/measurements/{job_id}").json()["state"] == "succeeded"
+    selects = [text for text in statements if text.startswith("SELECT")]
+    assert len(selects) == 2
+    assert not any("*" in text or "samples" in text for text in selects)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import random
+import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from device_agent.database import Database
 from device_agent.device import Device, local_device
 from device_agent.lease import DeviceLease
 from edge_s4op.artifact import Artifact
@@ -67,6 +73,37 @@ def test_served_models_return_after_a_restart(start) -> None:
     assert first_output(infer(http, "a")) == [2, 4, 6]
     assert first_output(infer(http, "b")) == [3, 6, 9]
     assert infer(http, "gone").status_code == 404
+
+
+def test_a_restart_serves_what_was_served_however_requests_raced(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replacing and removing at once: database and memory never disagree."""
+    http = start()
+    database = http.app.state.agent.database
+    artifacts = [scaling_artifact(factor) for factor in (2.0, 3.0)]
+    for artifact in artifacts:
+        serve(http, "m", artifact)
+
+    @contextlib.contextmanager
+    def on_a_slow_disk() -> Iterator[sqlite3.Connection]:
+        with Database.transaction(database) as connection:
+            yield connection
+        time.sleep(random.uniform(0, 0.005))
+
+    def replace(artifact: Artifact) -> None:
+        http.put("/v1/models/m", json={"artifact_sha256": artifact.sha256})
+
+    monkeypatch.setattr(database, "transaction", on_a_slow_disk)
+    for _ in range(20):
+        replace(artifacts[0])
+        with ThreadPoolExecutor(2) as threads:
+            threads.submit(replace, artifacts[1])
+            threads.submit(http.delete, "/v1/models/m")
+        with database.transaction() as connection:
+            rows = connection.execute("SELECT name, request FROM models").fetchall()
+        remembered = {name: json.loads(request) for name, request in rows}
+        assert remembered == {model["name"]: model["serving"] for model in http.get("/v1/models").json()}
 
 
 def test_a_model_that_no_longer_loads_is_listed_with_its_error(start, tmp_path: Path) -> None:

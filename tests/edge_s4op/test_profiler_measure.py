@@ -66,7 +66,7 @@ def noisy(sigma: float = 2.0, seed: int = 0) -> Simulation:
 
 
 def request(**changes: object) -> MeasurementRequest:
-    return MeasurementRequest.model_validate({"artifact_sha256": SHA} | changes)
+    return MeasurementRequest.model_validate({"artifact_sha256": SHA, "min_duration_ms": 0} | changes)
 
 
 def run(runner: Simulation, **changes: object) -> tuple[MeasurementResult, np.ndarray]:
@@ -79,6 +79,18 @@ def test_a_quiet_stream_stops_by_precision_at_the_fewest_iterations() -> None:
     assert result.latency_ms.median == pytest.approx(5, rel=0.01)
     assert result.warmup_iterations in (40, 41)  # 200 ms of 5 ms
     assert len(samples) == 10
+
+
+def test_a_quiet_stream_is_watched_for_the_least_duration() -> None:
+    """Ten runs in a row agree with each other more than with the next measurement."""
+    result, samples = run(quiet(), min_duration_ms=500)
+    assert result.stopped_by == "precision"
+    assert 500 <= samples.sum() <= 500 + samples[-1]
+
+
+def test_the_time_cap_is_stronger_than_the_least_duration() -> None:
+    _, samples = run(quiet(), min_duration_ms=500, max_duration_ms=100)
+    assert samples.sum() <= 100 + samples[-1]
 
 
 def test_a_noisy_stream_stops_by_time() -> None:
