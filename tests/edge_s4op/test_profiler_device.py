@@ -105,7 +105,7 @@ def test_a_folder_where_a_file_should_be_does_not_make_it_fail(tmp_path: Path, n
     assert device_facts(BACKENDS, tmp_path).cores >= 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything: run the tests as another user")
 def test_a_forbidden_file_is_a_fact_not_known(tmp_path: Path) -> None:
     tree(tmp_path, PC | JETSON)
     for name in ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "proc/device-tree/model"):
