@@ -20,7 +20,12 @@ from edge_s4op.files import write_text
 
 __all__ = ["main"]
 
-_app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+_app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,  # it takes [default: ...] for markup
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @_app.command()

@@ -2,8 +2,8 @@
 
     S4opError
     |-- UsageError                 the request itself is wrong: the command line exits with 2
-    |   |-- UnknownNameError       a name that is not registered (near names are offered)
-    |   `-- BudgetError            no model fits the latency budget
+    |   `-- UnknownNameError       a name that is not registered (near names are offered)
+    |-- BudgetError                no model fits the latency budget
     |-- DataError                  a dataset is missing, malformed or does not fit the model
     |-- CheckpointError            a checkpoint is missing, torn or belongs to another model
     |-- ExportError                the exported file does not compute what the model computes
@@ -84,7 +84,7 @@ class UnknownNameError(UsageError):
         super().__init__(f"unknown {kind} {name!r}", expected=expected, fix=hint)
 
 
-class BudgetError(UsageError):
+class BudgetError(S4opError):
     """No measured model fits the budget; `smallest_ms` is the smallest latency reached."""
 
     def __init__(self, budget_ms: float, smallest_ms: float) -> None:

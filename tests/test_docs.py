@@ -23,7 +23,7 @@ from tests.project import ROOT
 DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _INLINE_COMMAND = re.compile(r"`((?:s4op|s4op-agent) [^`]+)`")
-_FORBIDDEN = re.compile(r"\btodo\b|\bissue \d|/work/|/tmp/|/root/|file://", re.IGNORECASE)
+_FORBIDDEN = re.compile(r"\btodo\b|\bissue \d|/tmp/|/root/|/home/|file://", re.IGNORECASE)
 
 
 def _text(path: Path) -> str:

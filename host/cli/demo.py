@@ -19,7 +19,15 @@ from host.agent_process import local_agent, terminate_as_interrupt
 from host.cli.console import emit_json, log, result
 from host.cli.options import Json
 from host.cli.progress import searching_bar, training_bar
-from host.demo import RATES, Served, demo_budget_ms, prune_trained, serve_and_query, train_demo_model
+from host.demo import (
+    RATES,
+    VALIDATION_FRACTION,
+    Served,
+    demo_budget_ms,
+    prune_trained,
+    serve_and_query,
+    train_demo_model,
+)
 from host.family import Family, Trial
 from host.provenance import DataSource
 from host.report import family_rows, family_table, write_pareto, write_report
@@ -51,11 +59,13 @@ def demo_command(
     free port, and is stopped at the end, also on Ctrl-C. Takes one to three minutes on two cores.
     """
     torch.set_num_threads(1)  # models this small are fastest on one core, and the agent needs the other
-    source = DataSource(spec=dataset)
+    source = DataSource(spec=dataset, validation_fraction=VALIDATION_FRACTION)
     data = source.load()
     _prepare(out, overwrite)
     with terminate_as_interrupt(), _agent(agent, out / "agent") as url, AgentClient.connect(url) as client:
         device = client.device()
+        sizes = (len(data.train), len(data.validation), len(data.test))
+        log.print("{}: {} training, {} validation, {} test sequences".format(data.name, *sizes))
         log.print(f"agent on {url}: {device.board}, {device.cpu}, {device.cores} cores")
         with training_bar(f"training S4D on {data.name}") as follow:
             trained = train_demo_model(source, data, out / "train", follow)
@@ -90,7 +100,8 @@ def _show(family: Family, budget_ms: float, chosen: Trial, served: Served, out: 
         )
         return
     p50 = chosen.latency.p50_ms if chosen.latency else float("nan")
-    result.print(f"budget {budget_ms:.3f} ms: {chosen.model} fits, measured p50 {p50:.3f} ms")
+    name = f"{chosen.model} ({chosen.rate:.0%} pruned)"
+    result.print(f"budget {budget_ms:.3f} ms: {name} fits, measured p50 {p50:.3f} ms")
     result.print(
         f"served at {served.url}: {served.samples} test sequences over HTTP, "
         f"accuracy {served.accuracy_http:.2%}; offline {served.accuracy_offline:.2%}"

@@ -112,7 +112,8 @@ def show_family(family: Family, folder: Path, budget_ms: float | None, as_json: 
         emit_json({"family": str(folder / FAMILY_NAME), "models": rows, **_choice(family, chosen, folder)})
     elif chosen is not None and chosen.latency is not None:
         p50, where = chosen.latency.p50_ms, _choice(family, chosen, folder)["folder"]
-        log.print(f"fits {budget_ms:g} ms: {chosen.model} (p50 {p50:.4g} ms) in {where}")
+        name = f"{chosen.model} ({chosen.rate:.0%} pruned)"
+        log.print(f"fits {budget_ms:g} ms: {name}, p50 {p50:.4g} ms, in {where}")
 
 
 def _choice(family: Family, trial: Trial | None, folder: Path) -> dict[str, object]:

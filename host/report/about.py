@@ -65,8 +65,9 @@ def reading(family: Family) -> Html:
     terms = {
         "p50, p95": "Half of the timed inferences took at most p50, 95 % of them at most p95. Each inference "
         "is one run of the exported model on the device, with inputs in memory and after a warm-up.",
-        "Interval": f"If the measurement were repeated, {share} of such intervals would hold the true p50 "
-        "(or p95). Where the intervals of two models overlap, do not call either faster.",
+        "Interval": f"On a machine that stays as it is, {share} of such intervals hold the true p50 (or "
+        "p95). A shared or warming machine changes by more between two measurements: models whose "
+        "intervals overlap, or nearly do, are not to be ranked.",
         "Stopped by": "Timing ends when the interval of p50 is narrow enough (precision), or when time is "
         "up (time); then it is wider than was asked.",
         "Pruned": "The share of all SSM operators, one per channel and layer, that was removed; the input "

@@ -109,7 +109,9 @@ def open_folder(path: Path, identity: dict[str, Any], *, resume: bool) -> RunFol
     if not description.exists():
         write_text(description, json.dumps({"schema_version": 1, **identity}, indent=2) + "\n")
     elif not resume:
-        raise UsageError(f"{path} already holds a search", fix="resume it, or choose another folder")
+        raise UsageError(
+            f"{path} already holds a search", fix="continue with --resume, or choose another folder"
+        )
     else:
         check_identity(_read_json(description), json.loads(json.dumps(identity)), str(description))
     return RunFolder(Path(path))

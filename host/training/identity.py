@@ -42,10 +42,10 @@ def check_identity(saved: Mapping[str, Any], asked: Mapping[str, Any], where: st
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if differing:
         raise CheckpointError(
-            f"{where}: the snapshot belongs to another run: {', '.join(differing)} differ",
+            f"{where}: it belongs to another run: {', '.join(differing)} differ",
             expected=", ".join(f"{key}={_shown(old.get(key))}" for key in differing),
             found=", ".join(f"{key}={_shown(new.get(key))}" for key in differing),
-            fix="resume with the settings the run was started with, or train into another folder",
+            fix="resume with the settings the run was started with, or use another folder",
         )
 
 

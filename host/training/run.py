@@ -77,7 +77,9 @@ def _begin(
 ) -> Standing:
     path = run_dir / SNAPSHOT_NAME
     if path.exists() and not resume:
-        raise UsageError(f"{run_dir} already holds a training run", fix="resume it, or choose another folder")
+        raise UsageError(
+            f"{run_dir} already holds a training run", fix="continue with --resume, or choose another folder"
+        )
     remove_leftovers(run_dir)
     snapshot = read_snapshot(run_dir)
     if snapshot is None:

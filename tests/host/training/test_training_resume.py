@@ -193,7 +193,7 @@ def test_resuming_on_other_data_is_refused_even_under_the_same_name(finished):
 
 def test_a_new_run_does_not_overwrite_an_old_one(finished):
     before = (finished / SNAPSHOT_NAME).read_bytes()
-    with pytest.raises(UsageError, match="already holds a training run; resume it"):
+    with pytest.raises(UsageError, match="already holds a training run; continue with --resume"):
         train(classifier(), dataset(), SETTINGS, run_dir=finished)
     assert (finished / SNAPSHOT_NAME).read_bytes() == before
 

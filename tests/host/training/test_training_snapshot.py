@@ -77,7 +77,7 @@ def test_metrics_hold_one_line_an_epoch_and_lose_half_a_line_on_resuming(run_dir
 
 
 def test_tensorboard_gets_the_same_figures(run_dir):
-    pytest.importorskip("tensorboard", reason="tensorboard is optional and not installed: pip install tensorboard")
+    pytest.importorskip("tensorboard", reason="optional and not installed: pip install tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run_dir / "tensorboard"))
