@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from edge_s4op.runtime.huge_pages import huge_pages_mode, restart_with_huge_pages
+
 __all__ = ["Ratio", "Report", "Timings", "interleave", "machine", "peak_memory_bytes", "run", "table"]
 
 _VERSIONS_SHOWN = ("edge-s4op", "torch", "onnxruntime", "numpy")
@@ -71,10 +73,15 @@ class Timings:
 
 
 def run(name: str, measure: Callable[[bool], Report], arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, measure, print the machine line, the table and the JSON line."""
+    """Parse the command line, measure, print the machine line, the table and the JSON line.
+
+    All cases run with huge pages where the agent would use them: the process starts itself again.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=measure.__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds; ends within 60 s")
     quick: bool = parser.parse_args(arguments).quick
+    if arguments is None:
+        restart_with_huge_pages()
     where = machine()
     facts = ", ".join(f"{key} {value}" for key, value in where.items())
     print(f"# {name}{' --quick' if quick else ''} on {facts}", flush=True)
@@ -89,6 +96,7 @@ def machine() -> dict[str, str]:
         "cpu": _cpu_model(),
         "cores": str(len(os.sched_getaffinity(0))),
         "os": f"{platform.system()} {platform.machine()}",
+        "huge pages": huge_pages_mode(),
         "python": platform.python_version(),
         **{name: version for name in _VERSIONS_SHOWN if (version := _version(name))},
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),

@@ -17,6 +17,7 @@ from device_agent.server import listen, run, url_of
 from device_agent.settings import Settings
 from edge_s4op.errors import S4opError
 from edge_s4op.files import write_text
+from edge_s4op.runtime.huge_pages import restart_with_huge_pages
 
 __all__ = ["main"]
 
@@ -76,6 +77,7 @@ def _serve(
 
 def main() -> None:
     """The console script."""
+    restart_with_huge_pages()
     _app(prog_name="s4op-agent")
 
 

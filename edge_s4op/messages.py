@@ -43,6 +43,7 @@ class DeviceFacts(_Message):
     cpu: str
     cores: int
     governor: str | None
+    huge_pages: str = Field(default="unknown", description="always, malloc, madvise, never or unknown")
     memory_bytes: int
     os: str
     versions: dict[str, str]

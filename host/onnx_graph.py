@@ -1,7 +1,9 @@
 """A classifier as an ONNX graph: one SSMConv node per layer, everything else standard operators.
 
-Activations are channels first, (B, H, L), all the way: a row of one channel is contiguous, so that
-picking kept channels copies whole rows, and every Transpose stands next to a MatMul or a LayerNorm.
+SSMConv works channels first, (B, H, L): a row of one channel is contiguous, so that picking kept
+channels copies whole rows. The residual stream lies as its norm reads it: channels first for BatchNorm,
+channels last, (B, L, H), for LayerNorm. The GLU's two products are 1x1 convolutions over (B, H, 1, L),
+which runtimes fuse with bias and sigmoid and, for LayerNorm, with the Transpose behind them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from edge_s4op.artifact import TensorInfo
 from host.models import Block, Classifier, ModelConfig, SSMLayer
 
 __all__ = ["graph_inputs", "graph_outputs", "onnx_from_model"]
+
+_SWAP = [0, 2, 1]  # (B, H, L) <-> (B, L, H)
 
 IR_VERSION = 9  # what onnxruntime 1.16 and TensorRT 10's parser read
 
@@ -93,27 +97,30 @@ def _value_info(info: TensorInfo) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(info.name, types[info.datatype], shape)
 
 
+def _channels_last(config: ModelConfig) -> bool:
+    """Whether the residual stream is (B, L, H) rather than (B, H, L)."""
+    return config.norm == "layer"
+
+
 def _encode(g: _Graph, model: Classifier) -> str:
-    """(B, L) tokens or (B, L, d_input) samples -> (B, H, L)."""
-    encoder = model.encoder
+    """(B, L) tokens or (B, L, d_input) samples -> the residual stream."""
+    encoder, path = model.encoder, "encoder"
     if isinstance(encoder, nn.Embedding):
-        table = g.weight("encoder/table", encoder.weight)
-        rows = g.add("encoder/embed", "Gather", table, "input", axis=0)
-        return g.add("encoder/channels_first", "Transpose", rows, perm=[0, 2, 1])
-    x = g.add("encoder/channels_first", "Transpose", "input", perm=[0, 2, 1])
-    return _linear(g, "encoder", encoder.weight, encoder.bias, x)
-
-
-def _linear(g: _Graph, path: str, weight: Tensor, bias: Tensor, x: str) -> str:
-    """W x + b over channels, x (B, H, L)."""
-    product = g.add(f"{path}/matmul", "MatMul", g.weight(f"{path}/weight", weight), x)
-    return g.add(f"{path}/bias_add", "Add", product, g.weight(f"{path}/bias", bias[:, None]))
+        h = g.add(f"{path}/embed", "Gather", g.weight(f"{path}/table", encoder.weight), "input", axis=0)
+    else:
+        product = g.add(f"{path}/matmul", "MatMul", "input", g.weight(f"{path}/weight", encoder.weight.T))
+        h = g.add(f"{path}/bias_add", "Add", product, g.weight(f"{path}/bias", encoder.bias))
+    return h if _channels_last(model.config) else g.add(f"{path}/channels_first", "Transpose", h, perm=_SWAP)
 
 
 def _block(g: _Graph, path: str, block: Block, config: ModelConfig, x: str) -> str:
     z = _norm(g, f"{path}/norm", block.norm, x) if block.prenorm else x
-    y = _ssm(g, f"{path}/ssm", block.ssm, config, z)
-    out = g.add(f"{path}/residual", "Add", x, _glu(g, f"{path}/mix", block.mix, y))
+    if _channels_last(config):
+        z = g.add(f"{path}/channels_first", "Transpose", z, perm=_SWAP)
+    mixed = _glu(g, f"{path}/mix", block.mix, _ssm(g, f"{path}/ssm", block.ssm, config, z), config)
+    # Sum, not Add: ONNX Runtime fuses Add with a LayerNorm behind it into an operator that is slower
+    # on CPUs (1.3x for the two at H = 128, L = 4096).
+    out = g.add(f"{path}/residual", "Sum", x, mixed)
     return out if block.prenorm else _norm(g, f"{path}/norm", block.norm, out)
 
 
@@ -147,42 +154,56 @@ def _dense_form(ssm: SSMLayer) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, c
 
 
-def _glu(g: _Graph, path: str, mix: nn.Conv1d, y: str) -> str:
-    """a sigmoid(b), (a, b) = W y + bias, y (B, H, L): two products, so that nothing has to be split."""
+def _glu(g: _Graph, path: str, mix: nn.Conv1d, y: str, config: ModelConfig) -> str:
+    """a sigmoid(b), (a, b) = W y + bias, y (B, H, L) -> the residual stream's layout."""
     half = mix.out_channels // 2
-    weight, bias = mix.weight[..., 0], mix.bias
-    value = _linear(g, f"{path}/value", weight[:half], bias[:half], y)
-    gate = _linear(g, f"{path}/gate", weight[half:], bias[half:], y)
-    return g.add(f"{path}/glu", "Mul", value, g.add(f"{path}/sigmoid", "Sigmoid", gate))
+    image = g.add(f"{path}/image", "Reshape", y, g.shape(f"{path}/image_shape", [0, half, 1, config.seq_len]))
+    parts = []
+    for name, rows in (("value", slice(half)), ("gate", slice(half, None))):
+        weights = [g.weight(f"{path}/{name}/weight", mix.weight[rows, :, :, None])]
+        weights.append(g.weight(f"{path}/{name}/bias", mix.bias[rows]))
+        part = g.add(f"{path}/{name}", "Conv", image, *weights, kernel_shape=[1, 1])
+        if name == "gate":
+            part = g.add(f"{path}/sigmoid", "Sigmoid", part)
+        if _channels_last(config):  # here, not behind the product: next to the Conv it costs nothing
+            part = g.add(f"{path}/{name}/channels_last", "Transpose", part, perm=[0, 2, 3, 1])
+        parts.append(part)
+    product = g.add(f"{path}/glu", "Mul", *parts)
+    axis = g.shape(f"{path}/image_axis", [1 if _channels_last(config) else 2])
+    return g.add(f"{path}/sequence", "Squeeze", product, axis)
 
 
 def _norm(g: _Graph, path: str, norm: nn.Module, x: str) -> str:
-    if isinstance(norm, nn.BatchNorm1d):
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
-        scaled = g.add(f"{path}/scale", "Mul", x, g.weight(f"{path}/factor", scale[:, None]))
-        return g.add(f"{path}/shift", "Add", scaled, g.weight(f"{path}/offset", shift[:, None]))
-    assert isinstance(norm, nn.LayerNorm)
-    rows = g.add(f"{path}/channels_last", "Transpose", x, perm=[0, 2, 1])
     weights = [g.weight(f"{path}/weight", norm.weight), g.weight(f"{path}/bias", norm.bias)]
-    rows = g.add(f"{path}/normalize", "LayerNormalization", rows, *weights, axis=-1, epsilon=norm.eps)
-    return g.add(f"{path}/channels_first", "Transpose", rows, perm=[0, 2, 1])
+    if isinstance(norm, nn.LayerNorm):
+        return g.add(f"{path}/normalize", "LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps)
+    assert isinstance(norm, nn.BatchNorm1d)
+    weights += [g.weight(f"{path}/mean", norm.running_mean), g.weight(f"{path}/var", norm.running_var)]
+    return g.add(f"{path}/normalize", "BatchNormalization", x, *weights, epsilon=norm.eps)
 
 
 def _head(g: _Graph, model: Classifier, h: str) -> None:
-    """Mean over the real positions, then the linear head: (B, H, L) -> logits (B, num_classes)."""
-    if model.config.padded:
-        mean = _masked_mean(g, model.config.seq_len, h)
-    else:
-        mean = g.add("head/mean", "ReduceMean", h, g.shape("head/axis", [2]), keepdims=0)
+    """Mean over the real positions, then the linear head: the residual stream -> logits (B, num_classes)."""
+    mean = (_masked_mean if model.config.padded else _mean)(g, model.config, h)
     weights = [g.weight("head/weight", model.head.weight), g.weight("head/bias", model.head.bias)]
     g.add("head/linear", "Gemm", mean, *weights, output="logits", transB=1)
 
 
-def _masked_mean(g: _Graph, seq_len: int, h: str) -> str:
+def _mean(g: _Graph, config: ModelConfig, h: str) -> str:
+    if not _channels_last(config):
+        return g.add("head/mean", "ReduceMean", h, g.shape("head/axis", [2]), keepdims=0)
+    # A product with a row of 1/L is the mean; ReduceMean over an inner axis is slower in ONNX Runtime.
+    row = g.weight("head/row", np.full((1, config.seq_len), 1 / config.seq_len, np.float32))
+    return g.add("head/mean", "Squeeze", g.add("head/sum", "MatMul", row, h), g.shape("head/axis", [1]))
+
+
+def _masked_mean(g: _Graph, config: ModelConfig, h: str) -> str:
     lengths = g.add("head/lengths", "Unsqueeze", "lengths", g.shape("head/one", [1]))  # (B, 1)
-    real = g.add("head/real", "Less", g.shape("head/positions", range(seq_len)), lengths)  # (B, L)
+    real = g.add("head/real", "Less", g.shape("head/positions", range(config.seq_len)), lengths)  # (B, L)
     mask = g.add("head/mask", "Cast", real, to=TensorProto.FLOAT)
-    column = g.add("head/mask_column", "Unsqueeze", mask, g.shape("head/two", [2]))  # (B, L, 1)
-    total = g.add("head/total", "Squeeze", g.add("head/sum", "MatMul", h, column), "head/two")
+    axis = 1 if _channels_last(config) else 2
+    axes = g.shape("head/axis", [axis])
+    mask = g.add("head/mask_vector", "Unsqueeze", mask, axes)  # (B, 1, L) or (B, L, 1)
+    factors = (mask, h) if _channels_last(config) else (h, mask)
+    total = g.add("head/total", "Squeeze", g.add("head/sum", "MatMul", *factors), axes)
     return g.add("head/mean", "Div", total, g.add("head/count", "Cast", lengths, to=TensorProto.FLOAT))

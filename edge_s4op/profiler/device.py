@@ -13,6 +13,7 @@ import numpy as np
 
 import edge_s4op
 from edge_s4op.messages import DeviceFacts
+from edge_s4op.runtime.huge_pages import huge_pages_mode
 
 __all__ = ["device_facts"]
 
@@ -50,6 +51,7 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
         cpu=cpu,
         cores=len(online),
         governor=governor,
+        huge_pages=huge_pages_mode(root),
         # MemTotal moves by some MB with every kernel; how much memory there is does not.
         memory_gib=round(memory_bytes / _GIB),
         versions=ours,
@@ -59,6 +61,7 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
         cpu=cpu,
         cores=len(online),
         governor=governor,
+        huge_pages=huge_pages_mode(root),
         memory_bytes=memory_bytes,
         os=_os(root),
         versions={**ours, "numpy": np.__version__, "python": platform.python_version()},

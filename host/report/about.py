@@ -28,6 +28,7 @@ def device(family: Family) -> Html:
         ("Board", facts.board),
         ("CPU", f"{facts.cpu}, {facts.cores} cores"),
         ("Frequency governor", facts.governor or "could not be read"),
+        ("Huge pages", facts.huge_pages),
         ("Memory", f"{facts.memory_bytes / 2**30:.1f} GiB"),
         ("System", facts.os),
         ("Versions", ", ".join(f"{name} {version}" for name, version in sorted(facts.versions.items()))),
