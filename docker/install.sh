@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make a virtual environment that holds this checkout and the named extras at the pinned versions.
 #   usage, from the root of the checkout: [PYTHON=python3.11] docker/install.sh VENV EXTRAS [--editable]
+# SYSTEM_PACKAGES=1 lets the environment see the system's Python packages: JetPack's tensorrt is one.
 # `make install` and both images run this file.
 set -eu
 
@@ -17,6 +18,6 @@ fi
 # As variables, not as options, because they then also hold for what pip installs to build this package.
 export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
 
-"$python" -m venv "$venv"
+"$python" -m venv ${SYSTEM_PACKAGES:+--system-site-packages} "$venv"
 # shellcheck disable=SC2086  # no third argument must become no word at all
 "$venv/bin/python" -m pip install --disable-pip-version-check $editable ".[$extras]"

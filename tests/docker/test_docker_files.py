@@ -15,7 +15,19 @@ import pytest
 from tests.project import ROOT, pyproject
 
 DOCKER = ROOT / "docker"
-IMAGES = {"agent": DOCKER / "agent.Dockerfile", "host": DOCKER / "host.Dockerfile"}
+IMAGES = {
+    "agent": DOCKER / "agent.Dockerfile",
+    "agent-cpu": DOCKER / "agent-cpu.Dockerfile",
+    "host": DOCKER / "host.Dockerfile",
+}
+EXTRAS = {"agent": "agent,jetson", "agent-cpu": "agent", "host": "host"}
+HEADER = """#define NV_TENSORRT_MAJOR {} //!< TensorRT major version.
+#define NV_TENSORRT_MINOR {} //!< TensorRT minor version.
+"""
+HEADER_11 = """#define TRT_MAJOR_ENTERPRISE {}
+#define TRT_MINOR_ENTERPRISE {}
+#define NV_TENSORRT_MAJOR TRT_MAJOR_ENTERPRISE //!< TensorRT major version.
+"""
 
 
 def instruction(image: str, name: str) -> list[str]:
@@ -47,10 +59,10 @@ def test_hadolint_finds_nothing(image: str) -> None:
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_installs_its_extra_with_the_shared_script(image: str) -> None:
     (step,) = [run for run in instruction(image, "RUN") if "install.sh" in run]
-    script, venv, extra = step.split()
+    script, venv, extras = step.split()[-3:]
     assert (ROOT / script).stat().st_mode & 0o111
-    assert extra == image
-    assert extra in pyproject()["project"]["optional-dependencies"]
+    assert extras == EXTRAS[image]
+    assert set(extras.split(",")) <= set(pyproject()["project"]["optional-dependencies"])
     assert f"COPY --from=build {venv} {venv}" in IMAGES[image].read_text()
     assert f"{script} " in (ROOT / "Makefile").read_text()
 
@@ -63,14 +75,16 @@ def test_an_image_starts_a_console_script_as_an_ordinary_user(image: str) -> Non
     assert user not in {"0", "root"}
 
 
-def test_the_script_passes_the_shells_own_check() -> None:
-    done = subprocess.run(["sh", "-n", str(DOCKER / "install.sh")], capture_output=True, text=True)
+@pytest.mark.parametrize("script", sorted(DOCKER.glob("*.sh")), ids=lambda path: path.name)
+def test_a_script_passes_the_shells_own_check(script: Path) -> None:
+    done = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_the_images_install_is_sent_to_the_engine() -> None:
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     needed = {"pyproject.toml", "constraints.txt", "docker/install.sh", "edge_s4op", "host", "device_agent"}
+    needed |= {"Makefile", "trt_plugins", "docker/check_jetpack.sh"}
     assert needed <= sent
     assert all((ROOT / path).exists() for path in sent)
 
@@ -78,14 +92,15 @@ def test_what_the_images_install_is_sent_to_the_engine() -> None:
 def test_compose_builds_these_images() -> None:
     builds = {name: service["build"] for name, service in compose()["services"].items()}
     found = {name: DOCKER / build["context"] / build["dockerfile"] for name, build in builds.items()}
-    assert {name: path.resolve() for name, path in found.items()} == IMAGES
+    expected = {"agent": IMAGES["agent-cpu"], "host": IMAGES["host"]}
+    assert {name: path.resolve() for name, path in found.items()} == expected
 
 
 def test_the_host_waits_for_a_ready_agent_and_talks_to_it_by_name() -> None:
     services = compose()["services"]
     assert services["host"]["depends_on"] == {"agent": {"condition": "service_healthy"}}
-    (check,) = instruction("agent", "HEALTHCHECK")
-    arguments = json.loads(instruction("agent", "CMD")[0])
+    (check,) = instruction("agent-cpu", "HEALTHCHECK")
+    arguments = json.loads(instruction("agent-cpu", "CMD")[0])
     port = arguments[arguments.index("--port") + 1]
     assert f"127.0.0.1:{port}/v2/health/ready" in check
     assert f"http://agent:{port}" in services["host"]["command"]
@@ -93,8 +108,61 @@ def test_the_host_waits_for_a_ready_agent_and_talks_to_it_by_name() -> None:
 
 def test_the_agents_data_outlives_its_container() -> None:
     content = compose()
-    arguments = json.loads(instruction("agent", "CMD")[0])
+    arguments = json.loads(instruction("agent-cpu", "CMD")[0])
     (volume,) = content["services"]["agent"]["volumes"]
     name, folder = volume.split(":")
     assert name in content["volumes"]
-    assert folder == arguments[arguments.index("--data-dir") + 1] == instruction("agent", "VOLUME")[0]
+    assert folder == arguments[arguments.index("--data-dir") + 1] == instruction("agent-cpu", "VOLUME")[0]
+
+
+def test_the_jetson_image_builds_the_plugin_and_starts_with_tensorrt() -> None:
+    steps = " ".join(instruction("agent", "RUN"))
+    assert "make plugin" in steps
+    assert re.search(r"^plugin:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    (environment,) = instruction("agent", "ENV")
+    assert "S4OP_TRT_PLUGIN=/opt/s4op/lib/libs4op_ssm_conv.so" in environment
+    assert "--target-directory=/opt/s4op/lib build/trt_plugins/libs4op_ssm_conv.so" in steps
+    assert json.loads(instruction("agent", "CMD")[0])[-2:] == ["--backend", "tensorrt"]
+    (check,) = instruction("agent", "HEALTHCHECK")
+    assert "/v2/health/ready" in check
+
+
+def jetpack(root: Path, header: str, *, nvcc: bool, python: bool) -> subprocess.CompletedProcess[str]:
+    """docker/check_jetpack.sh on a system made of these parts alone."""
+    (root / "include").mkdir(parents=True)
+    (root / "include/NvInferVersion.h").write_text(header)
+    programs = root / "bin"
+    programs.mkdir()
+    for name in ("sed", "head", "uname", "ls"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    for name, there, output in (("nvcc", nvcc, ""), ("python3", python, "10.3.0")):
+        (programs / name).write_text(f"#!/bin/sh\necho {output}\nexit {0 if there else 1}\n")
+        (programs / name).chmod(0o755 if there or name == "python3" else 0o644)
+    environment = {"PATH": str(programs), "TENSORRT_ROOT": str(root)}
+    shell = str(shutil.which("sh"))
+    script = [shell, str(DOCKER / "check_jetpack.sh")]
+    return subprocess.run(script, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "version"), [(HEADER.format(10, 3), "10.3"), (HEADER_11.format(11, 1), "11.1")]
+)
+def test_a_complete_jetpack_passes_the_check(tmp_path: Path, header: str, version: str) -> None:
+    done = jetpack(tmp_path, header, nvcc=True, python=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"TensorRT {version}:" in done.stdout
+
+
+@pytest.mark.parametrize("version", [(8, 6), (10, 0), (10, 2)])
+def test_a_tensorrt_before_jetpack_6_1_is_named(tmp_path: Path, version: tuple[int, int]) -> None:
+    done = jetpack(tmp_path, HEADER.format(*version), nvcc=True, python=True)
+    assert done.returncode == 1
+    assert f"found {version[0]}.{version[1]} in" in done.stderr
+
+
+def test_a_missing_python_module_is_named_with_its_package(tmp_path: Path) -> None:
+    done = jetpack(tmp_path, HEADER.format(10, 3), nvcc=True, python=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "missing: the Python module tensorrt; it comes with JetPack's package python3-libnvinfer"
+    ]
