@@ -18,12 +18,14 @@
 #include <cuda_runtime_api.h>
 #define S4OP_DEVICE __device__ __forceinline__
 #define S4OP_UNROLL _Pragma("unroll")
+#define S4OP_ROLL _Pragma("unroll 1")
 #else
 #include <cmath>
 #include <cstring>
 #include <vector>
 #define S4OP_DEVICE inline
 #define S4OP_UNROLL
+#define S4OP_ROLL
 #endif
 
 namespace s4op {
@@ -80,9 +82,17 @@ template <typename T> class Private {
   T value_;
 };
 
+// Kernel::kBlocks, where there is one: blocks a multiprocessor has registers for at least.
+template <typename Kernel, typename = void> struct Resident {
+  static constexpr int kBlocks = 1;
+};
+template <typename Kernel> struct Resident<Kernel, decltype(void(Kernel::kBlocks))> {
+  static constexpr int kBlocks = Kernel::kBlocks;
+};
+
 template <typename Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) runKernel(const typename Kernel::Args args) {
-  extern __shared__ __align__(16) char shared[];
+__global__ void __launch_bounds__(Kernel::kThreads, Resident<Kernel>::kBlocks) runKernel(const typename Kernel::Args args) {
+  extern __shared__ __align__(128) char shared[];
   Block block(shared);
   Kernel::block(block, args);
 }

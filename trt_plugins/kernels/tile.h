@@ -15,7 +15,6 @@ namespace s4op {
 
 constexpr int kTile = 16;
 
-
 #ifdef __CUDACC__
 
 // What the tensor cores are told about an operand type.
@@ -32,6 +31,10 @@ template <> struct Operands16<float> {
 template <typename Operand> class Accumulator {
  public:
   S4OP_DEVICE void clear() { nvcuda::wmma::fill_fragment(parts_, 0.0f); }
+  S4OP_DEVICE void scale(float factor) {
+    S4OP_UNROLL
+    for (int i = 0; i < parts_.num_elements; ++i) parts_.x[i] *= factor;
+  }
   S4OP_DEVICE void load(const float* source, int lead) {
     nvcuda::wmma::load_matrix_sync(parts_, source, lead, nvcuda::wmma::mem_row_major);
   }
@@ -69,6 +72,9 @@ template <typename Operand> class Accumulator {
  public:
   void clear() {
     for (float& value : values_) value = 0.0f;
+  }
+  void scale(float factor) {
+    for (float& value : values_) value *= factor;
   }
   void load(const float* source, int lead) {
     for (int i = 0; i < 256; ++i) values_[i] = source[i / 16 * lead + i % 16];
