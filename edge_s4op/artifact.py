@@ -26,6 +26,7 @@ __all__ = [
     "MANIFEST_KEY",
     "Artifact",
     "Manifest",
+    "Precision",
     "Preprocessing",
     "TensorInfo",
     "artifact_from_bytes",
@@ -39,6 +40,7 @@ MANIFEST_KEY = "s4op.manifest"
 SCHEMA_VERSION = 1
 
 Datatype = Literal["FP32", "FP16", "INT64"]
+Precision = Literal["fp32", "fp16"]
 # What onnx raises on bytes that are no valid model: protobuf, checker, shape inference, conversions.
 _UNREADABLE = (
     DecodeError,
@@ -89,6 +91,7 @@ class Manifest(_Value):
     d_state: int
     seq_len: int
     kept_operators: tuple[tuple[int, ...], ...] = Field(description="per layer, ascending")
+    precision: Precision = Field(default="fp32", description="of activations and large weights")
     parameters: int
     macs: int = Field(description="multiply-accumulates of one inference, as exported")
     preprocessing: Preprocessing = Preprocessing()
@@ -146,6 +149,7 @@ def artifact_from_bytes(content: bytes, where: str, sha256: str | None = None) -
     manifest = _manifest_of(model, where)
     _check_interface(model, manifest, where)
     _check_operators(model, manifest, where)
+    _check_precision(model, manifest, where)
     return Artifact(content, found, manifest)
 
 
@@ -246,5 +250,16 @@ def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> 
             f"{where}: the SSMConv nodes are not those the manifest lists",
             expected=f"kept counts {[len(c) for c in manifest.kept_operators]}",
             found=f"{[len(c) for c in found]}",
+            fix="the file was changed after export: export it again",
+        )
+
+
+def _check_precision(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
+    halves = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    if halves != (manifest.precision == "fp16"):
+        raise CorruptArtifactError(
+            f"{where}: the weights are not of the precision the manifest says",
+            expected=f"{manifest.precision}, {'some' if manifest.precision == 'fp16' else 'no'} FP16 weights",
+            found="some" if halves else "none",
             fix="the file was changed after export: export it again",
         )

@@ -14,6 +14,9 @@ initialisers alone: the runtime folds them when it loads the file, so the file s
 For S4D a is diagonal and complex: a state is (2, M) reals, [Re; Im], and a^T x is a^T_re x + a^T_im
 flip(x) with a^T_im = [-Im; Im]. For S4 a is a dense real (M, M) matrix, raised by squaring (the bilinear
 transform of LegS is a contraction, so squaring is stable).
+
+All of it is float32. Where x and y are float16 the body casts x up first and y down last: the powers of a
+span more than float16 can hold, and the error of y stays that of rounding x and y alone.
 """
 
 from __future__ import annotations
@@ -37,18 +40,28 @@ def chunk_length(seq_len: int) -> int:
     return 32 if seq_len <= 1024 else 64
 
 
-def make_function(kind: str, seq_len: int, d_state: int) -> onnx.FunctionProto:
-    """The body of SSMConv for `kind` ("s4d" or "s4"), sequences of `seq_len`, `d_state` real states."""
+def make_function(
+    kind: str, seq_len: int, d_state: int, elem_type: int = TensorProto.FLOAT
+) -> onnx.FunctionProto:
+    """The body of SSMConv for `kind` ("s4d" or "s4"), sequences of `seq_len`, `d_state` real states.
+
+    `elem_type` is the type of x and y, TensorProto.FLOAT or FLOAT16; the weights are float32 in both.
+    """
     g = _Body()
+    x = "x" if elem_type == TensorProto.FLOAT else g("Cast", "x", to=TensorProto.FLOAT)
     chunk = chunk_length(seq_len)
     chunks = math.ceil(seq_len / chunk)
-    u = _chunked(g, _kept_rows(g), seq_len, chunk, chunks)  # (B, Hk, n, T)
+    u = _chunked(g, _kept_rows(g, x), seq_len, chunk, chunks)  # (B, Hk, n, T)
     y = g("MatMul", u, _toeplitz(g, chunk, seq_len))  # (B, Hk, n, T)
     if chunks > 1:
         form = _diagonal if kind == "s4d" else _dense
         y = g("Add", y, form(g, u, chunk, chunks, d_state))
     y = _unchunked(g, y, seq_len, chunk, chunks)  # (B, Hk, L)
-    _gelu_if_asked(g, _with_passed_through(g, y))
+    y = _gelu_if_asked(g, _with_passed_through(g, x, y))  # (B, H, L)
+    if elem_type == TensorProto.FLOAT:
+        g.nodes.append(helper.make_node("Identity", [y], ["y"]))
+    else:
+        g.nodes.append(helper.make_node("Cast", [y], ["y"], to=elem_type))
     return helper.make_function(
         op.DOMAIN,
         op.NAME,
@@ -207,13 +220,13 @@ def _dense_matrices(g: _Body, chunk: int) -> tuple[str, str, str]:
     return reach, g("Transpose", read, perm=[0, 2, 1]), g("Transpose", power, perm=[0, 2, 1])
 
 
-def _kept_rows(g: _Body) -> str:
+def _kept_rows(g: _Body, x: str) -> str:
     """The kept channels of x, (B, Hk, L); x itself when nothing is pruned."""
-    gather = helper.make_node("Gather", ["x", _attribute(g, "channels", "value_ints")], ["branch"], axis=1)
-    return _choose(g, _all_kept(g), [helper.make_node("Identity", ["x"], ["branch"])], [gather])
+    gather = helper.make_node("Gather", [x, _attribute(g, "channels", "value_ints")], ["branch"], axis=1)
+    return _choose(g, _all_kept(g), [helper.make_node("Identity", [x], ["branch"])], [gather])
 
 
-def _with_passed_through(g: _Body, kept: str) -> str:
+def _with_passed_through(g: _Body, x: str, kept: str) -> str:
     """Put the kept channels' outputs (B, Hk, L) where they belong among the inputs (B, H, L)."""
     channels = _attribute(g, "channels", "value_ints")
     total = _attribute(g, "num_channels", "value_int")
@@ -222,7 +235,7 @@ def _with_passed_through(g: _Body, kept: str) -> str:
     untouched = g("Add", g("Range", zero, total, one), count)  # x stands behind the kept in the Concat
     source = g("ScatterElements", untouched, channels, g("Range", zero, count, one))
     merge = [
-        helper.make_node("Concat", [kept, "x"], ["both"], axis=1),
+        helper.make_node("Concat", [kept, x], ["both"], axis=1),
         helper.make_node("Gather", ["both", source], ["branch"], axis=1),
     ]
     return _choose(g, _all_kept(g), [helper.make_node("Identity", [kept], ["branch"])], merge)
@@ -233,11 +246,10 @@ def _all_kept(g: _Body) -> str:
     return g("Equal", count, _attribute(g, "num_channels", "value_int"))
 
 
-def _gelu_if_asked(g: _Body, y: str) -> None:
+def _gelu_if_asked(g: _Body, y: str) -> str:
     gelu = g("Cast", _attribute(g, "gelu", "value_int"), to=TensorProto.BOOL)
     then = [helper.make_node("Gelu", [y], ["branch"])]
-    chosen = _choose(g, gelu, then, [helper.make_node("Identity", [y], ["branch"])])
-    g.nodes.append(helper.make_node("Identity", [chosen], ["y"]))
+    return _choose(g, gelu, then, [helper.make_node("Identity", [y], ["branch"])])
 
 
 def _choose(g: _Body, condition: str, then: list[onnx.NodeProto], other: list[onnx.NodeProto]) -> str:

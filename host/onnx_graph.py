@@ -4,22 +4,25 @@ SSMConv works channels first, (B, H, L): a row of one channel is contiguous, so 
 channels copies whole rows. The residual stream lies as its norm reads it: channels first for BatchNorm,
 channels last, (B, L, H), for LayerNorm. The GLU's two products are 1x1 convolutions over (B, H, 1, L),
 which runtimes fuse with bias and sigmoid and, for LayerNorm, with the Transpose behind them.
+
+In fp16 the encoder, the residual stream, the GLU and what LayerNorm reads and writes are FP16
+(LayerNormalization computes in FP32 by its definition). FP32 stay: the graph's inputs and logits; k, d and
+the state form; BatchNorm, whose variances span more than FP16 holds; the mean over L, a long sum; the head.
+The types stand in the file, as TensorRT's strongly typed networks read them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from edge_s4op import op, op_body
-from edge_s4op.artifact import TensorInfo
+from edge_s4op.artifact import Precision, TensorInfo
 from host.models import Block, Classifier, ModelConfig, SSMLayer
+from host.onnx_nodes import GraphNodes
 
 __all__ = ["graph_inputs", "graph_outputs", "onnx_from_model"]
 
@@ -46,9 +49,12 @@ def graph_outputs(model: Classifier) -> tuple[TensorInfo, ...]:
 
 
 @torch.no_grad()
-def onnx_from_model(model: Classifier) -> onnx.ModelProto:
-    """The graph of a compacted model in eval mode; batch is dynamic, the sequence length is not."""
-    g = _Graph()
+def onnx_from_model(model: Classifier, precision: Precision = "fp32") -> onnx.ModelProto:
+    """The graph of a compacted model in eval mode; batch is dynamic, the sequence length is not.
+
+    Raises ExportError for a weight that fp16 cannot hold.
+    """
+    g = GraphNodes(precision)
     h = _encode(g, model)
     for index, block in enumerate(model.blocks):
         h = _block(g, f"block{index}", block, model.config, h)
@@ -65,30 +71,10 @@ def onnx_from_model(model: Classifier) -> onnx.ModelProto:
         producer_name="edge-s4op",
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", op.OPSET), helper.make_opsetid(op.DOMAIN, op.DOMAIN_VERSION)],
-        functions=[op_body.make_function(model.config.kind, model.config.seq_len, model.config.d_state)],
+        functions=[
+            op_body.make_function(model.config.kind, model.config.seq_len, model.config.d_state, g.elem_type)
+        ],
     )
-
-
-class _Graph:
-    """Collects nodes and initializers; names are paths, so that a profile reads like the model."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-
-    def add(self, path: str, op_type: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        output = output or path
-        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=path, **attributes))
-        return output
-
-    def weight(self, path: str, value: Tensor | np.ndarray) -> str:
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-        array = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
-        self.initializers.append(numpy_helper.from_array(array, path))
-        return path
-
-    def shape(self, path: str, value: Sequence[int]) -> str:
-        return self.weight(path, np.asarray(value, np.int64))
 
 
 def _value_info(info: TensorInfo) -> onnx.ValueInfoProto:
@@ -102,18 +88,19 @@ def _channels_last(config: ModelConfig) -> bool:
     return config.norm == "layer"
 
 
-def _encode(g: _Graph, model: Classifier) -> str:
+def _encode(g: GraphNodes, model: Classifier) -> str:
     """(B, L) tokens or (B, L, d_input) samples -> the residual stream."""
     encoder, path = model.encoder, "encoder"
     if isinstance(encoder, nn.Embedding):
         h = g.add(f"{path}/embed", "Gather", g.weight(f"{path}/table", encoder.weight), "input", axis=0)
     else:
-        product = g.add(f"{path}/matmul", "MatMul", "input", g.weight(f"{path}/weight", encoder.weight.T))
+        x = g.as_activation(f"{path}/half", "input")
+        product = g.add(f"{path}/matmul", "MatMul", x, g.weight(f"{path}/weight", encoder.weight.T))
         h = g.add(f"{path}/bias_add", "Add", product, g.weight(f"{path}/bias", encoder.bias))
     return h if _channels_last(model.config) else g.add(f"{path}/channels_first", "Transpose", h, perm=_SWAP)
 
 
-def _block(g: _Graph, path: str, block: Block, config: ModelConfig, x: str) -> str:
+def _block(g: GraphNodes, path: str, block: Block, config: ModelConfig, x: str) -> str:
     z = _norm(g, f"{path}/norm", block.norm, x) if block.prenorm else x
     if _channels_last(config):
         z = g.add(f"{path}/channels_first", "Transpose", z, perm=_SWAP)
@@ -124,11 +111,11 @@ def _block(g: _Graph, path: str, block: Block, config: ModelConfig, x: str) -> s
     return out if block.prenorm else _norm(g, f"{path}/norm", block.norm, out)
 
 
-def _ssm(g: _Graph, path: str, ssm: SSMLayer, config: ModelConfig, x: str) -> str:
+def _ssm(g: GraphNodes, path: str, ssm: SSMLayer, config: ModelConfig, x: str) -> str:
     forms = {"s4d": _diagonal_form, "s4": _dense_form}
     state = dict(zip(op.STATE_INPUTS[config.kind], forms[config.kind](ssm), strict=True))
     weights = {"k": ssm.operators.kernel(config.seq_len), "d": ssm.d, **state}
-    inputs = [x, *(g.weight(f"{path}/{name}", value) for name, value in weights.items())]
+    inputs = [x, *(g.float_weight(f"{path}/{name}", value) for name, value in weights.items())]
     g.nodes.append(
         op.make_node(
             inputs,
@@ -154,7 +141,7 @@ def _dense_form(ssm: SSMLayer) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, c
 
 
-def _glu(g: _Graph, path: str, mix: nn.Conv1d, y: str, config: ModelConfig) -> str:
+def _glu(g: GraphNodes, path: str, mix: nn.Conv1d, y: str, config: ModelConfig) -> str:
     """a sigmoid(b), (a, b) = W y + bias, y (B, H, L) -> the residual stream's layout."""
     half = mix.out_channels // 2
     image = g.add(f"{path}/image", "Reshape", y, g.shape(f"{path}/image_shape", [0, half, 1, config.seq_len]))
@@ -173,31 +160,37 @@ def _glu(g: _Graph, path: str, mix: nn.Conv1d, y: str, config: ModelConfig) -> s
     return g.add(f"{path}/sequence", "Squeeze", product, axis)
 
 
-def _norm(g: _Graph, path: str, norm: nn.Module, x: str) -> str:
-    weights = [g.weight(f"{path}/weight", norm.weight), g.weight(f"{path}/bias", norm.bias)]
+def _norm(g: GraphNodes, path: str, norm: nn.Module, x: str) -> str:
     if isinstance(norm, nn.LayerNorm):
+        weights = [g.weight(f"{path}/weight", norm.weight), g.weight(f"{path}/bias", norm.bias)]
         return g.add(f"{path}/normalize", "LayerNormalization", x, *weights, axis=-1, epsilon=norm.eps)
     assert isinstance(norm, nn.BatchNorm1d)
-    weights += [g.weight(f"{path}/mean", norm.running_mean), g.weight(f"{path}/var", norm.running_var)]
-    return g.add(f"{path}/normalize", "BatchNormalization", x, *weights, epsilon=norm.eps)
+    values = {"weight": norm.weight, "bias": norm.bias, "mean": norm.running_mean, "var": norm.running_var}
+    weights = [g.float_weight(f"{path}/{name}", value) for name, value in values.items()]
+    x = g.as_float(f"{path}/float", x)
+    y = g.add(f"{path}/normalize", "BatchNormalization", x, *weights, epsilon=norm.eps)
+    return g.as_activation(f"{path}/half", y)
 
 
-def _head(g: _Graph, model: Classifier, h: str) -> None:
+def _head(g: GraphNodes, model: Classifier, h: str) -> None:
     """Mean over the real positions, then the linear head: the residual stream -> logits (B, num_classes)."""
+    h = g.as_float("head/float", h)
     mean = (_masked_mean if model.config.padded else _mean)(g, model.config, h)
-    weights = [g.weight("head/weight", model.head.weight), g.weight("head/bias", model.head.bias)]
+    weights = [g.float_weight("head/weight", model.head.weight), g.float_weight("head/bias", model.head.bias)]
     g.add("head/linear", "Gemm", mean, *weights, output="logits", transB=1)
 
 
-def _mean(g: _Graph, config: ModelConfig, h: str) -> str:
-    if not _channels_last(config):
-        return g.add("head/mean", "ReduceMean", h, g.shape("head/axis", [2]), keepdims=0)
+def _mean(g: GraphNodes, config: ModelConfig, h: str) -> str:
+    # In fp16, whose reader is TensorRT, no product: TF32, its default, rounds 1/L to ten bits.
+    if g.half or not _channels_last(config):
+        axis = 1 if _channels_last(config) else 2
+        return g.add("head/mean", "ReduceMean", h, g.shape("head/axis", [axis]), keepdims=0)
     # A product with a row of 1/L is the mean; ReduceMean over an inner axis is slower in ONNX Runtime.
-    row = g.weight("head/row", np.full((1, config.seq_len), 1 / config.seq_len, np.float32))
+    row = g.float_weight("head/row", np.full((1, config.seq_len), 1 / config.seq_len, np.float32))
     return g.add("head/mean", "Squeeze", g.add("head/sum", "MatMul", row, h), g.shape("head/axis", [1]))
 
 
-def _masked_mean(g: _Graph, config: ModelConfig, h: str) -> str:
+def _masked_mean(g: GraphNodes, config: ModelConfig, h: str) -> str:
     lengths = g.add("head/lengths", "Unsqueeze", "lengths", g.shape("head/one", [1]))  # (B, 1)
     real = g.add("head/real", "Less", g.shape("head/positions", range(config.seq_len)), lengths)  # (B, L)
     mask = g.add("head/mask", "Cast", real, to=TensorProto.FLOAT)

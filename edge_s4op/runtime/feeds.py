@@ -14,6 +14,8 @@ __all__ = ["LENGTHS", "check_feeds", "numpy_dtype", "random_feeds"]
 
 LENGTHS = "lengths"  # the int64 input of padded models: how many positions of each sequence are real
 
+_LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
+
 _DTYPES: dict[str, np.dtype[np.generic]] = {
     "FP32": np.dtype(np.float32),
     "FP16": np.dtype(np.float16),
@@ -32,8 +34,9 @@ def check_feeds(manifest: Manifest, feeds: Mapping[str, Array]) -> None:
     """Raise BadInferenceInputError unless `feeds` are exactly the inputs the manifest lists.
 
     Names, dtypes, ranks, fixed dimensions, one common batch >= 1, tokens in [0, vocab_size), lengths
-    in [1, seq_len]. Backends would stop on most of these too, each in its own words; they would not
-    stop on a length, and some read a token out of range from foreign memory.
+    in [1, seq_len], floats that a model in fp16 can hold. Backends would stop on most of these too, each
+    in its own words; they would not stop on a length or on infinity, and some read a token out of range
+    from foreign memory.
     """
     _check_names(manifest, feeds)
     for info in manifest.inputs:
@@ -119,16 +122,19 @@ def _check_values(info: TensorInfo, array: Array, manifest: Manifest) -> None:
     bounds = _bounds(info, manifest)
     if bounds is None or array.size == 0:
         return
-    low, high = int(array.min()), int(array.max())
+    low, high = array.min().item(), array.max().item()
     if low < bounds[0] or high > bounds[1]:
+        kind = {LENGTHS: "length"}.get(info.name, "token" if info.datatype == "INT64" else "value")
         raise BadInferenceInputError(
-            f"input {info.name!r} has a {'length' if info.name == LENGTHS else 'token'} out of range",
+            f"input {info.name!r} has a {kind} out of range",
             expected=f"{bounds[0]} to {bounds[1]}",
             found=low if low < bounds[0] else high,
         )
 
 
-def _bounds(info: TensorInfo, manifest: Manifest) -> tuple[int, int] | None:
+def _bounds(info: TensorInfo, manifest: Manifest) -> tuple[float, float] | None:
+    if info.datatype == "FP32" and manifest.precision == "fp16":
+        return -_LARGEST_HALF, _LARGEST_HALF  # the graph casts it: beyond lies infinity, and a NaN behind it
     if info.datatype != "INT64":
         return None
     if info.name == LENGTHS:

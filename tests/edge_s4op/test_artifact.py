@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -110,6 +111,23 @@ def test_a_manifest_that_contradicts_the_graph_is_refused(artifact: Artifact):
     model = onnx.load_model_from_string(artifact.content)
     with pytest.raises(CorruptArtifactError, match="SSMConv nodes are not those the manifest lists"):
         artifact_from_model(model, lying)
+
+
+def test_a_precision_that_the_weights_do_not_have_is_refused(artifact: Artifact):
+    lying = artifact.manifest.model_copy(update={"precision": "fp16"})
+    model = onnx.load_model_from_string(artifact.content)
+    with pytest.raises(CorruptArtifactError, match="expected fp16, some FP16 weights; found none"):
+        artifact_from_model(model, lying)
+    halves = onnx.numpy_helper.from_array(np.zeros(2, np.float16), "unused")
+    content = _changed(artifact, lambda m: m.graph.initializer.append(halves))
+    with pytest.raises(CorruptArtifactError, match="expected fp32, no FP16 weights; found some"):
+        artifact_from_bytes(content, "model.onnx")
+
+
+def test_a_manifest_from_before_there_was_fp16_is_fp32(artifact: Artifact):
+    older = artifact.manifest.model_dump_json(exclude={"precision"})
+    content = _changed(artifact, lambda m: onnx.helper.set_model_props(m, {MANIFEST_KEY: older}))
+    assert artifact_from_bytes(content, "model.onnx").manifest == artifact.manifest
 
 
 def test_a_missing_file_says_so(tmp_path: Path):

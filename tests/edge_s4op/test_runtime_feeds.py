@@ -30,6 +30,18 @@ def test_random_feeds_are_what_the_manifest_allows(batch: int) -> None:
     assert all(feed.shape[0] == batch for feed in feeds.values())
 
 
+@pytest.mark.parametrize("value", [7e4, -7e4, np.inf])
+def test_a_value_that_fp16_cannot_hold_is_refused_by_models_in_fp16_alone(value: float) -> None:
+    feeds = {"input": np.full((1, tiny.SEQ_LEN, tiny.CHANNELS), 65504, np.float32)}
+    single = tiny.manifest(tiny.FLOATS)
+    half = single.model_copy(update={"precision": "fp16"})
+    check_feeds(half, feeds)
+    feeds["input"][0, 2, 1] = value
+    check_feeds(single, feeds)
+    with pytest.raises(BadInferenceInputError, match=r"value out of range; expected -65504\.0 to 65504\.0"):
+        check_feeds(half, feeds)
+
+
 def test_random_feeds_cover_the_vocabulary_and_are_standard_normal() -> None:
     feeds = random_feeds(EVERY_KIND, 2000)
     assert set(np.unique(feeds["input"])) == set(range(tiny.VOCAB))

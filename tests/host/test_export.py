@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 
-from edge_s4op.artifact import Preprocessing, write_artifact
+from edge_s4op.artifact import Precision, Preprocessing, write_artifact
 from edge_s4op.errors import ExportError
 from edge_s4op.op import is_ssm_conv
 from edge_s4op.runtime import open_runner
 from host.export import export_model, relative_difference
-from host.models import Classifier, ModelConfig, compact, count_parameters
+from host.models import Classifier, compact, count_parameters
+from tests.host.export_samples import KEPT, VARIANTS, sample_batch, sample_model
 
-KEPT = ((0, 1, 2, 3, 4, 5, 6, 7), (1, 5), (7,))
-INPUTS: dict[str, dict[str, Any]] = {"continuous": {"d_input": 2}, "tokens": {"vocab_size": 11}}
-VARIANTS = list(itertools.product(["s4d", "s4"], ["layer", "batch"], [False, True], INPUTS, [False, True]))
 RUNS_WITH_ONNXRUNTIME_ALONE = """
 import sys
 import numpy, onnxruntime
@@ -33,31 +29,13 @@ numpy.save(sys.argv[3], session.run(["logits"], {"input": x})[0])
 """
 
 
-def _model(kind: str = "s4d", inputs: str = "continuous", length: int = 70, **more: Any) -> Classifier:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        kind=kind, num_classes=3, seq_len=length, d_model=8, d_state=16, depth=3, **INPUTS[inputs], **more
-    )
-    model = Classifier(config)
-    lengths = torch.randint(1, length + 1, (16,)) if config.padded else None
-    model(_batch(config, 16), lengths)  # batch norm has seen something
-    model.set_kept_operators(KEPT)
-    return model.eval()
-
-
-def _batch(config: ModelConfig, size: int) -> torch.Tensor:
-    if config.vocab_size is not None:
-        return torch.randint(0, config.vocab_size, (size, config.seq_len))
-    return torch.randn(size, config.seq_len, config.d_input or 0)
-
-
 @pytest.mark.parametrize(("kind", "norm", "prenorm", "inputs", "padded"), VARIANTS)
 @torch.no_grad()
 def test_masked_equals_compacted_equals_onnx(kind: str, norm: str, prenorm: bool, inputs: str, padded: bool):
-    model = _model(kind, inputs, norm=norm, prenorm=prenorm, padded=padded)
+    model = sample_model(kind, inputs, norm=norm, prenorm=prenorm, padded=padded)
     runner = open_runner(export_model(model), "onnxruntime", threads=1)
     for batch in (1, 5):
-        x = _batch(model.config, batch)
+        x = sample_batch(model.config, batch)
         lengths = torch.randint(1, 71, (batch,)) if padded else None
         masked = model(x, lengths)
         torch.testing.assert_close(compact(model)(x, lengths), masked, rtol=1e-6, atol=1e-6)
@@ -66,15 +44,63 @@ def test_masked_equals_compacted_equals_onnx(kind: str, norm: str, prenorm: bool
     runner.close()
 
 
+@pytest.mark.parametrize(("kind", "norm", "prenorm", "inputs", "padded"), VARIANTS)
+@torch.no_grad()
+def test_fp16_is_fp32_rounded(kind: str, norm: str, prenorm: bool, inputs: str, padded: bool):
+    model = sample_model(kind, inputs, norm=norm, prenorm=prenorm, padded=padded)
+    runner = open_runner(export_model(model, precision="fp16"), "onnxruntime", threads=1)
+    x = sample_batch(model.config, 5)
+    lengths = torch.randint(1, 71, (5,)) if padded else None
+    feeds = {"input": x.numpy()} | ({"lengths": lengths.numpy()} if lengths is not None else {})
+    difference = relative_difference(runner.run(feeds)["logits"], model(x, lengths).numpy())
+    assert 1e-6 < difference < 2e-3  # below: some of it was not rounded at all
+    runner.close()
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_the_types_of_fp16_stand_in_the_file(norm: str):
+    artifact = export_model(sample_model(norm=norm), precision="fp16")
+    assert artifact.manifest.precision == "fp16"
+    assert [info.datatype for info in artifact.manifest.inputs + artifact.manifest.outputs] == ["FP32"] * 2
+    proto = onnx.load_model_from_string(artifact.content)
+    float32 = {t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    assert {"block0/ssm/k", "block0/ssm/d", "block0/ssm/poles", "block0/ssm/residues"} <= float32
+    assert {"head/weight", "head/bias"} <= float32
+    assert ("block0/norm/weight" in float32) == (norm == "batch")
+    assert float32.isdisjoint({"encoder/weight", "block0/mix/value/weight", "block0/mix/gate/bias"})
+    inferred = onnx.shape_inference.infer_shapes(proto).graph.value_info
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
+    assert {types[f"block{i}/ssm"] for i in range(3)} == {onnx.TensorProto.FLOAT16}
+    assert types["head/mean"] == onnx.TensorProto.FLOAT
+
+
+def test_a_weight_that_fp16_cannot_hold_is_not_exported():
+    model = sample_model()
+    with torch.no_grad():
+        model.encoder.weight[0, 0] = 7e4
+    export_model(model)
+    with pytest.raises(ExportError, match=r"encoder/weight: a weight is too large .* up to 65504; found"):
+        export_model(model, precision="fp16")
+
+
+def test_a_model_that_overflows_fp16_is_not_exported():
+    model = sample_model(prenorm=True)  # nothing normalises the residual stream
+    with torch.no_grad():
+        model.encoder.weight *= 6e4
+    export_model(model)
+    with pytest.raises(ExportError, match=r"at most 0\.02; found .*; .*or export in fp32"):
+        export_model(model, precision="fp16")
+
+
 @pytest.mark.parametrize("kind", ["s4d", "s4"])
 @pytest.mark.parametrize("length", [1, 20, 1024, 1025, 4096])
 def test_any_length(kind: str, length: int):
-    artifact = export_model(_model(kind, length=length))  # raises ExportError unless torch agrees
+    artifact = export_model(sample_model(kind, length=length))  # raises ExportError unless torch agrees
     assert artifact.manifest.inputs[0].shape == (-1, length, 2)
 
 
 def test_the_file_says_what_it_is():
-    model = _model(padded=True)
+    model = sample_model(padded=True)
     artifact = export_model(
         model,
         dataset_name="npz:toy",
@@ -97,9 +123,9 @@ def test_the_file_says_what_it_is():
 
 
 def test_the_file_needs_onnxruntime_and_nothing_else(tmp_path: Path):
-    model = _model()
+    model = sample_model()
     write_artifact(export_model(model), tmp_path / "model.onnx")
-    x = _batch(model.config, 3)
+    x = sample_batch(model.config, 3)
     np.save(tmp_path / "x.npy", x.numpy())
     paths = [str(tmp_path / name) for name in ("model.onnx", "x.npy", "y.npy")]
     subprocess.run([sys.executable, "-c", RUNS_WITH_ONNXRUNTIME_ALONE, *paths], check=True, cwd=tmp_path)
@@ -108,27 +134,30 @@ def test_the_file_needs_onnxruntime_and_nothing_else(tmp_path: Path):
 
 
 def test_a_model_that_is_not_finite_is_not_exported():
-    model = _model()
+    model = sample_model()
     with torch.no_grad():
         model.blocks[0].ssm.operators.log_dt[0] = float("nan")
     with pytest.raises(ExportError, match="disagree on random input"):
         export_model(model)
 
 
-def test_a_graph_that_computes_something_else_is_not_exported(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("precision", "off_by", "limit"), [("fp32", 0.01, 0.0001), ("fp16", 0.1, 0.02)])
+def test_a_graph_that_computes_something_else_is_not_exported(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, off_by: float, limit: float
+):
     import host.export
 
     right = host.export.onnx_from_model
 
-    def wrong(model: Classifier) -> onnx.ModelProto:
-        proto = right(model)
+    def wrong(model: Classifier, asked: Precision) -> onnx.ModelProto:
+        proto = right(model, asked)
         bias = next(tensor for tensor in proto.graph.initializer if tensor.name == "head/bias")
-        bias.raw_data = (np.frombuffer(bias.raw_data, np.float32) + 0.01).tobytes()
+        bias.raw_data = (np.frombuffer(bias.raw_data, np.float32) + np.float32(off_by)).tobytes()
         return proto
 
     monkeypatch.setattr(host.export, "onnx_from_model", wrong)
-    with pytest.raises(ExportError, match=r"expected a relative difference of at most 0\.0001"):
-        export_model(_model())
+    with pytest.raises(ExportError, match=f"expected a relative difference of at most {limit}"):
+        export_model(sample_model(), precision=precision)
 
 
 def test_real_inputs_are_checked_too(monkeypatch: pytest.MonkeyPatch):
@@ -142,10 +171,10 @@ def test_real_inputs_are_checked_too(monkeypatch: pytest.MonkeyPatch):
         return right(found, expected)
 
     monkeypatch.setattr(host.export, "relative_difference", spy)
-    model = _model()
-    export_model(model, example={"input": _batch(model.config, 7).numpy()})
+    model = sample_model()
+    export_model(model, example={"input": sample_batch(model.config, 7).numpy()})
     assert seen == [2, 7]
 
 
 def test_export_is_reproducible():
-    assert export_model(_model()).sha256 == export_model(_model()).sha256
+    assert export_model(sample_model()).sha256 == export_model(sample_model()).sha256
