@@ -39,13 +39,14 @@ from edge_s4op.messages import (
     ServeRequest,
 )
 from edge_s4op.tensors import array_from_json, json_from_array
-from edge_s4op.transport import RetryPolicy, Transport, checked_url
+from edge_s4op.transport import RetryPolicy, Transport, checked_url, json_body
 
 __all__ = ["AgentClient", "RetryPolicy"]
 
 Array = npt.NDArray[Any]
 
 _ENDED = ("succeeded", "failed", "cancelled")
+_SERVE_HEADERS = {"Prefer": "respond-async, wait=1"}  # RFC 7240: answer after a second, loaded or not
 
 
 class AgentClient:
@@ -125,6 +126,10 @@ class AgentClient:
         self._transport.error_text(held)  # a 404 that is not an agent's ends here, before the upload
         return self._transport.call("PUT", path, ArtifactInfo, content=artifact.content)
 
+    def remove_artifact(self, sha256: str) -> None:
+        """Make the agent forget a model file; it refuses while the file is served or to be measured."""
+        self._remove(_path("artifacts", sha256))
+
     def submit(self, request: MeasurementRequest, *, idempotency_key: str | None = None) -> Job:
         """Queue a measurement. However often the request is repeated, it is queued once."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
@@ -169,7 +174,7 @@ class AgentClient:
             if time.monotonic() >= deadline:
                 raise AgentError(
                     f"measurement {job_id} on {self.url} has not ended after {timeout_s:g} s",
-                    found=f"it is {job.state}, {job.progress:.0%} done",
+                    found=_described(job),
                     fix="wait longer, or cancel it",
                 )
             self._transport.sleep(poll_s)
@@ -206,16 +211,30 @@ class AgentClient:
             raise MeasurementError(f"measurement {job.id} on {self.url} {job.state}{reason}")
         return job.result
 
-    def serve(self, name: str, request: ServeRequest) -> ServedModel:
-        """Serve an artifact under `name`; a model already there is replaced without a gap."""
-        return self._transport.call("PUT", _path("models", name), ServedModel, body=request)
+    def serve(
+        self,
+        name: str,
+        request: ServeRequest,
+        *,
+        on_progress: Callable[[ServedModel], None] | None = None,
+    ) -> ServedModel:
+        """Serve an artifact under `name`; a model already there is replaced without a gap.
+
+        Waits for the end, which takes minutes where an engine is built first. Who stops waiting (Ctrl-C)
+        does not stop the device: `unserve` does.
+        """
+        path, body = _path("models", name), json_body(request)
+        while True:
+            response = self._transport.send("PUT", path, content=body, headers=_SERVE_HEADERS)
+            served = self._transport.parsed(response, ServedModel)
+            if on_progress is not None:
+                on_progress(served)
+            if response.status_code != 202:
+                return served
 
     def unserve(self, name: str) -> None:
         """Stop serving `name`."""
-        response = self._transport.send("DELETE", _path("models", name))
-        self._transport.check(response)
-        if response.status_code != 204:
-            raise self._transport.not_an_agent(f"HTTP {response.status_code} for a removal")
+        self._remove(_path("models", name))
 
     def served(self) -> list[ServedModel]:
         """Every model being served, also those that failed to load."""
@@ -234,6 +253,12 @@ class AgentClient:
         except (BadInferenceInputError, AttributeError, KeyError, TypeError) as error:
             raise self._transport.not_an_agent(f"outputs that cannot be read ({error})") from error
 
+    def _remove(self, path: str) -> None:
+        response = self._transport.send("DELETE", path)
+        self._transport.check(response)
+        if response.status_code != 204:
+            raise self._transport.not_an_agent(f"HTTP {response.status_code} for a removal")
+
     def _job_or_lost(self, job_id: str) -> Job:
         try:
             return self.job(job_id)
@@ -251,3 +276,8 @@ class AgentClient:
 
 def _path(kind: str, name: str) -> str:
     return f"/v1/{kind}/{quote(name, safe='')}"
+
+
+def _described(job: Job) -> str:
+    doing = f" ({job.stage})" if job.stage else ""
+    return f"it is {job.state}{doing}" + ("" if job.progress is None else f", {job.progress:.0%} done")

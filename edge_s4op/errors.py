@@ -16,6 +16,7 @@
     |   |-- AgentProtocolError     something answers there, but it is not a device agent
     |   `-- AgentRefusedError      the agent answered with an error status
     |-- MeasurementError           a measurement ran and failed
+    |-- BuildError                 an engine could not be built from a model file
     `-- InferenceError             an inference request that cannot be served
         |-- BadInferenceInputError wrong name, shape or dtype (HTTP 400)
         `-- UnknownModelError      no such model is being served (HTTP 404)
@@ -35,6 +36,7 @@ __all__ = [
     "ArtifactError",
     "BadInferenceInputError",
     "BudgetError",
+    "BuildError",
     "CheckpointError",
     "CorruptArtifactError",
     "DataError",
@@ -147,6 +149,30 @@ class AgentRefusedError(AgentError):
 
 class MeasurementError(S4opError):
     """A measurement was started and failed; there is no number."""
+
+
+class BuildError(S4opError):
+    """No engine was built; the process that asked goes on.
+
+    `reason` is one of REASONS; `log` holds the builder's last lines, oldest first.
+    """
+
+    REASONS = ("refused", "timeout", "memory", "crashed", "cancelled")
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reason: str,
+        log: Iterable[str] = (),
+        expected: object | None = None,
+        found: object | None = None,
+        fix: str | None = None,
+    ) -> None:
+        if reason not in self.REASONS:
+            raise ValueError(f"reason must be one of {self.REASONS}, found {reason!r}")
+        self.reason, self.log = reason, tuple(log)
+        super().__init__(what, expected=expected, found=found, fix=fix)
 
 
 class InferenceError(S4opError):

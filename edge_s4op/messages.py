@@ -14,6 +14,7 @@ from edge_s4op.artifact import Manifest
 __all__ = [
     "ArtifactInfo",
     "DeviceFacts",
+    "EngineInfo",
     "Interval",
     "Job",
     "JobState",
@@ -21,6 +22,8 @@ __all__ = [
     "MeasurementRequest",
     "MeasurementResult",
     "MeasurementSettings",
+    "PartStatistics",
+    "Parts",
     "Samples",
     "ServeRequest",
     "ServedModel",
@@ -46,8 +49,10 @@ class DeviceFacts(_Message):
     huge_pages: str = Field(default="unknown", description="always, malloc, madvise, never or unknown")
     memory_bytes: int
     os: str
+    gpu: str | None = None
     versions: dict[str, str]
     backends: tuple[str, ...]
+    default_backend: str = Field(default="onnxruntime", description="of requests that name none")
     fingerprint: str = Field(description="hash of everything here that latency depends on")
 
 
@@ -67,7 +72,7 @@ class MeasurementSettings(_Message):
     before `min_iterations`.
     """
 
-    backend: str = "onnxruntime"
+    backend: str | None = Field(default=None, description="None: the agent's default backend")
     threads: int = Field(default=1, ge=1, le=1024)
     batch: int = Field(default=1, ge=1, le=4096)
     warmup_ms: float = Field(default=200.0, ge=0, le=60_000)
@@ -111,6 +116,37 @@ class LatencyStatistics(_Message):
     p95_interval: Interval
 
 
+class PartStatistics(_Message):
+    """One part of the latency, ms; percentiles by trtexec's rule."""
+
+    median: float
+    p95: float
+
+
+class Parts(_Message):
+    """Where the time of an inference went: copying in, computing, copying out; and launching it.
+
+    The first three are times on the device and follow one another; `enqueue_ms` is what the host took
+    to launch the computation, while the device may already work.
+    """
+
+    h2d_ms: PartStatistics
+    compute_ms: PartStatistics
+    d2h_ms: PartStatistics
+    enqueue_ms: PartStatistics
+
+
+class EngineInfo(_Message):
+    """The engine a backend built from the artifact, and how it ran."""
+
+    engine_sha256: str = Field(pattern=SHA256_PATTERN)
+    key: str = Field(description="hash of all that the engine was built from")
+    plugin: str | None = Field(description="the SSMConv plugin's library; None: standard operators")
+    note: str | None = Field(description="what is not as one might expect, for example no plugin")
+    cuda_graph: bool = Field(description="whether inferences were replayed as a CUDA graph")
+    spin_wait: bool = Field(description="whether the host waited for the device by spinning")
+
+
 class MeasurementResult(_Message):
     """One finished measurement and everything needed to compare it with another."""
 
@@ -123,6 +159,8 @@ class MeasurementResult(_Message):
     latency_ms: LatencyStatistics
     throughput_per_s: float
     samples_sha256: str = Field(description="hash of the raw samples, little-endian float64 ms")
+    parts: Parts | None = Field(default=None, description="None: the backend cannot tell them apart")
+    engine: EngineInfo | None = Field(default=None, description="None: the backend builds no engine")
 
 
 class Job(_Message):
@@ -132,7 +170,8 @@ class Job(_Message):
     state: JobState
     request: MeasurementRequest
     position: int | None = Field(description="0 runs next; None once it runs or has ended")
-    progress: float = Field(ge=0, le=1)
+    stage: str | None = Field(default=None, description="what a running one does, like 'building engine'")
+    progress: float | None = Field(ge=0, le=1, description="share of the stage done; None: unknown")
     error: str | None
     result: MeasurementResult | None
     created_at: str
@@ -150,14 +189,23 @@ class ServeRequest(_Message):
     """Which artifact to serve under a name, and how."""
 
     artifact_sha256: str = Field(pattern=SHA256_PATTERN)
-    backend: str = "onnxruntime"
+    backend: str | None = Field(default=None, description="None: the agent's default backend")
     threads: int = Field(default=1, ge=1, le=1024)
+    max_batch: int = Field(
+        default=1, ge=1, le=4096, description="the largest an engine is built for; ONNX Runtime takes any"
+    )
 
 
 class ServedModel(_Message):
-    """A model being served."""
+    """A model being served.
+
+    `stage` and `progress` (share of it done, None where unknown) are set while a file is loaded under this
+    name; meanwhile `ready` and `serving` are those of the model that was there before, if there was one.
+    """
 
     name: str = Field(pattern=MODEL_NAME_PATTERN)
     serving: ServeRequest
     ready: bool
     error: str | None = None
+    stage: str | None = None
+    progress: float | None = Field(default=None, ge=0, le=1)

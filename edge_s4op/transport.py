@@ -18,7 +18,7 @@ from edge_s4op.errors import (
     UsageError,
 )
 
-__all__ = ["RetryPolicy", "Transport", "checked_url"]
+__all__ = ["RetryPolicy", "Transport", "checked_url", "json_body"]
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Transport:
     ) -> T:
         """Send, and read a successful answer as `kind`. Raises AgentError in all its kinds."""
         if body is not None:
-            options["content"] = body.model_dump_json().encode()
+            options["content"] = json_body(body)
         return self.parsed(self.send(method, path, **options), kind)
 
     def send(self, method: str, path: str, *, retry_busy: bool = True, **options: Any) -> httpx.Response:
@@ -117,6 +117,11 @@ class Transport:
             f"no device agent can be reached at {self.url}: {str(error) or type(error).__name__}",
             fix="start one with `s4op-agent`, or check the address and the network",
         )
+
+
+def json_body(body: BaseModel) -> bytes:
+    """A request as JSON; what is None, left to the agent, is left out."""
+    return body.model_dump_json(exclude_none=True).encode()
 
 
 def checked_url(url: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 import edge_s4op
 from edge_s4op.messages import DeviceFacts
+from edge_s4op.profiler.gpu import gpu_name, gpu_versions
 from edge_s4op.runtime.huge_pages import huge_pages_mode
 
 __all__ = ["device_facts"]
@@ -45,7 +46,8 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
     root = Path(root)
     online = _online_cores(root)
     board, cpu, governor, memory_bytes = _board(root), _cpu(root), _governor(root, online), _memory(root)
-    ours = {"edge-s4op": edge_s4op.__version__, **backends}
+    gpu = gpu_name(root)
+    ours = {"edge-s4op": edge_s4op.__version__, **backends, **gpu_versions(backends, root)}
     fingerprint = _fingerprint(
         board=board,
         cpu=cpu,
@@ -54,6 +56,7 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
         huge_pages=huge_pages_mode(root),
         # MemTotal moves by some MB with every kernel; how much memory there is does not.
         memory_gib=round(memory_bytes / _GIB),
+        gpu=gpu,
         versions=ours,
     )
     return DeviceFacts(
@@ -64,6 +67,7 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
         huge_pages=huge_pages_mode(root),
         memory_bytes=memory_bytes,
         os=_os(root),
+        gpu=gpu,
         versions={**ours, "numpy": np.__version__, "python": platform.python_version()},
         backends=tuple(backends),
         fingerprint=fingerprint,

@@ -15,6 +15,7 @@ import numpy as np
 from edge_s4op.errors import MeasurementError
 from edge_s4op.messages import MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.device import device_facts
+from edge_s4op.profiler.parts import PartLog, engine_of
 from edge_s4op.profiler.statistics import Samples, is_precise, summarize
 from edge_s4op.runtime import available_backends
 from edge_s4op.runtime.feeds import random_feeds
@@ -47,6 +48,8 @@ def measure(
     throughput is runs a second (trtexec's queries), 1000 / mean latency. `stopped_by` is "precision"
     whenever the interval is narrow enough at the end. The fingerprint is this device's if not given.
 
+    A runner that tells parts of its latency apart has them in the result, from the same runs.
+
     Raises MeasurementError: "cancelled", or with the reason why the runner failed.
     """
     stopwatch = _Stopwatch(runner, _feeds_of(runner, request), clock, should_stop or _never)
@@ -55,11 +58,12 @@ def measure(
     progress.report(0)
     with _garbage_collector_paused():
         warmup_iterations = _warm_up(stopwatch, request, progress)
-        latencies_ns, precise = _sample(stopwatch, request, progress)
+        parts = PartLog(runner)
+        latencies_ns, precise = _sample(stopwatch, request, progress, parts)
     samples_ms = np.array(latencies_ns, dtype=np.float64) / _NS_PER_MS
     latency_ms = summarize(samples_ms, request.confidence)
     result = MeasurementResult(
-        request=request,
+        request=request.model_copy(update={"backend": runner.backend}),
         device_fingerprint=fingerprint,
         backend_version=runner.backend_version,
         warmup_iterations=warmup_iterations,
@@ -68,6 +72,8 @@ def measure(
         latency_ms=latency_ms,
         throughput_per_s=1000 / latency_ms.mean if latency_ms.mean > 0 else 0.0,
         samples_sha256=samples_sha256(samples_ms),
+        parts=parts.summary(),
+        engine=engine_of(runner),
     )
     progress.finish()
     return result, samples_ms
@@ -104,7 +110,7 @@ def _warm_up(stopwatch: _Stopwatch, request: MeasurementRequest, progress: _Prog
 
 
 def _sample(
-    stopwatch: _Stopwatch, request: MeasurementRequest, progress: _Progress
+    stopwatch: _Stopwatch, request: MeasurementRequest, progress: _Progress, parts: PartLog
 ) -> tuple[array[int], bool]:
     """Latencies, ns, and whether their median is known to `precision`."""
     latencies = array("q")  # 8 bytes a sample, where a list of ints takes 36
@@ -113,6 +119,7 @@ def _sample(
     while True:
         latency, ended = stopwatch.run("while sampling")
         latencies.append(latency)
+        parts.note()
         elapsed_ms = (ended - began) / _NS_PER_MS
         progress.report(request.warmup_ms + min(elapsed_ms, request.max_duration_ms))
         time_is_up = elapsed_ms >= request.max_duration_ms and len(latencies) >= request.min_iterations
@@ -176,7 +183,7 @@ def _garbage_collector_paused() -> Iterator[None]:
 
 def _feeds_of(runner: Runner, request: MeasurementRequest) -> dict[str, Array]:
     """Random input for `request`, after checking that this runner can answer it."""
-    if runner.backend != request.backend:
+    if request.backend not in (None, runner.backend):
         raise MeasurementError(
             "the runner is not of the backend to measure", expected=request.backend, found=runner.backend
         )

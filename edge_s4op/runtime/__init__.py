@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from edge_s4op.artifact import Artifact
 from edge_s4op.errors import UnknownNameError, UsageError
+from edge_s4op.runtime.options import RunnerOptions
 from edge_s4op.runtime.protocol import Array, Runner
 
-__all__ = ["BACKENDS", "Array", "Backend", "Runner", "available_backends", "open_runner"]
+__all__ = ["BACKENDS", "Array", "Backend", "Runner", "RunnerOptions", "available_backends", "open_runner"]
 
 
 @dataclass(frozen=True)
 class Backend:
-    """How to open a runner (artifact, threads), and the library's version: None if not installed."""
+    """How to open a runner (artifact, options), and the library's version: None if not installed."""
 
-    open: Callable[[Artifact, int], Runner]
+    open: Callable[[Artifact, RunnerOptions], Runner]
     version: Callable[[], str | None]
 
 
-def open_runner(artifact: Artifact, backend: str = "onnxruntime", threads: int = 1) -> Runner:
-    """Load `artifact` on `backend` with `threads` threads for one inference.
+def open_runner(
+    artifact: Artifact,
+    backend: str = "onnxruntime",
+    threads: int | None = None,
+    *,
+    options: RunnerOptions | None = None,
+) -> Runner:
+    """Load `artifact` on `backend`; `threads`, where given, stands for `options.threads`.
 
     Raises UnknownNameError for a backend nobody registered, UsageError for one whose library is not
-    installed or for `threads` < 1, CorruptArtifactError when the backend refuses the file.
+    installed or for options out of range, CorruptArtifactError when the backend refuses the file,
+    BuildError when a backend that builds an engine could not build it, InferenceError when the backend
+    needs a device that is not there.
     """
     if backend not in BACKENDS:
         raise UnknownNameError("backend", backend, BACKENDS)
-    if threads < 1:
-        raise UsageError("cannot open a runner", expected="threads >= 1", found=f"threads = {threads}")
+    options = options or RunnerOptions()
+    options = options if threads is None else replace(options, threads=threads)
     if BACKENDS[backend].version() is None:
         raise UsageError(
             f"the backend {backend!r} cannot run here: its library cannot be imported",
             expected=f"one of {', '.join(available_backends()) or '(none is installed)'}",
             fix=f"install {backend} on this device",
         )
-    return BACKENDS[backend].open(artifact, threads)
+    return BACKENDS[backend].open(artifact, options)
 
 
 def available_backends() -> dict[str, str]:
@@ -47,10 +56,10 @@ def available_backends() -> dict[str, str]:
 
 
 # Imported on use: a Jetson may have TensorRT alone, and the host need not load what it does not run.
-def _open_onnxruntime(artifact: Artifact, threads: int) -> Runner:
+def _open_onnxruntime(artifact: Artifact, options: RunnerOptions) -> Runner:
     from edge_s4op.runtime.onnxruntime import open_onnxruntime
 
-    return open_onnxruntime(artifact, threads=threads)
+    return open_onnxruntime(artifact, threads=options.threads)
 
 
 def _onnxruntime_version() -> str | None:
@@ -61,4 +70,21 @@ def _onnxruntime_version() -> str | None:
     return VERSION
 
 
-BACKENDS = MappingProxyType({"onnxruntime": Backend(_open_onnxruntime, _onnxruntime_version)})
+def _open_tensorrt(artifact: Artifact, options: RunnerOptions) -> Runner:
+    from edge_s4op.runtime.tensorrt.loading import open_tensorrt
+
+    return open_tensorrt(artifact, options)
+
+
+def _tensorrt_version() -> str | None:
+    from edge_s4op.runtime.tensorrt.library import version
+
+    return version()
+
+
+BACKENDS = MappingProxyType(
+    {
+        "onnxruntime": Backend(_open_onnxruntime, _onnxruntime_version),
+        "tensorrt": Backend(_open_tensorrt, _tensorrt_version),
+    }
+)

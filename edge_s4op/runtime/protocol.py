@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_s4op.artifact import Manifest
+from edge_s4op.messages import EngineInfo
 
-__all__ = ["Array", "Runner"]
+__all__ = ["Array", "PartTimes", "Runner", "TimedRunner"]
 
 Array = npt.NDArray[Any]
 
@@ -35,3 +37,27 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release the model; `run` must not be called afterwards."""
+
+
+@dataclass(frozen=True)
+class PartTimes:
+    """Where the time of one run went, ms; see `messages.Parts`."""
+
+    h2d_ms: float
+    compute_ms: float
+    d2h_ms: float
+    enqueue_ms: float
+
+
+@runtime_checkable
+class TimedRunner(Runner, Protocol):
+    """A runner that built an engine and can tell copying from computing."""
+
+    def part_times(self) -> PartTimes:
+        """Of the last `run`. Read after it, so that asking costs the run nothing."""
+
+    def engine_info(self) -> EngineInfo:
+        """The engine and how it runs, as of the last `run`."""
+
+    def layer_profile(self) -> list[tuple[str, float]]:
+        """Median ms of each layer, in order, by our names; from runs of their own, slower than `run`."""

@@ -29,6 +29,7 @@ from edge_s4op.errors import (
     UsageError,
 )
 from edge_s4op.messages import Job, MeasurementRequest, ServeRequest
+from edge_s4op.transport import json_body
 from tests.device_agent.agent_helpers import agent_process, scaling_artifact
 from tests.device_agent.fakes import Gate, gated_device, wait_until
 from tests.edge_s4op.servers import file_server, fixed_server, json_answer
@@ -96,7 +97,7 @@ def test_the_whole_way_from_a_file_to_its_latency_and_its_answers(client: AgentC
 
     result = client.measure(ARTIFACT, QUICK, on_progress=seen.append, poll_s=0.01)
 
-    assert result.request == QUICK
+    assert result.request == QUICK.model_copy(update={"backend": "onnxruntime"})
     assert result.device_fingerprint == client.device().fingerprint
     assert seen[-1].state == "succeeded"
     assert len(client.samples(seen[-1].id).samples_ms) == result.iterations
@@ -385,3 +386,11 @@ def test_a_measurement_cancelled_by_another_is_an_error(gated: AgentClient, gate
     with pytest.raises(MeasurementError, match="cancelled"):
         gated.measure(ARTIFACT, QUICK, poll_s=0.05)
     canceller.join()
+
+
+def test_what_is_left_to_the_agent_is_not_sent() -> None:
+    assert json.loads(json_body(ServeRequest(artifact_sha256=ARTIFACT.sha256))) == {
+        "artifact_sha256": ARTIFACT.sha256,
+        "threads": 1,
+        "max_batch": 1,
+    }

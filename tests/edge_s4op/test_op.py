@@ -48,9 +48,14 @@ STATES = {"s4d": _s4d_state, "s4": _s4_state}
 
 
 def _one_node_model(
-    kind: str, length: int, channels: list[int], num_channels: int, gelu: bool, seed: int = 0
+    kind: str,
+    length: int,
+    channels: list[int],
+    num_channels: int,
+    gelu: bool,
+    elem_type: int = TensorProto.FLOAT,
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weights = STATES[kind](rng, len(channels), 8, length)
     weights["d"] = rng.normal(size=len(channels))
     weights = {name: value.astype(np.float32) for name, value in weights.items()}
@@ -62,12 +67,12 @@ def _one_node_model(
     graph = helper.make_graph(
         [node],
         "one",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("x", elem_type, shape)],
+        [helper.make_tensor_value_info("y", elem_type, shape)],
         [numpy_helper.from_array(weights[name], name) for name in names[1:]],
     )
     imports = [helper.make_opsetid("", op.OPSET), helper.make_opsetid(op.DOMAIN, op.DOMAIN_VERSION)]
-    functions = [op_body.make_function(kind, length, 16)]
+    functions = [op_body.make_function(kind, length, 16, elem_type)]
     return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=9), weights
 
 
@@ -101,8 +106,25 @@ def test_any_subset_any_batch(channels: list[int], gelu: bool, batch: int):
         np.testing.assert_array_equal(y[:, passed], x[:, passed])
 
 
-def test_the_runtime_folds_the_body_at_load(tmp_path: Path):
-    model, _ = _one_node_model("s4d", 4096, [0, 1, 2], 3, gelu=True)
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+@pytest.mark.parametrize("length", [1, 63, 427, 1460])
+def test_the_body_of_fp16_rounds_x_and_y_and_nothing_between(kind: str, length: int, gelu: bool):
+    channels = [0, 2, 3]
+    model, weights = _one_node_model(kind, length, channels, 5, gelu, TensorProto.FLOAT16)
+    x = np.random.default_rng(1).normal(size=(2, 5, length)).astype(np.float16)
+    expected = reference.ssm_conv(x, weights["k"], weights["d"], channels, with_gelu=gelu)
+    y = _run(model, x)
+    assert y.dtype == np.float16
+    # Half a unit in the last place, and what float32 may move across a rounding boundary.
+    np.testing.assert_allclose(y, expected, rtol=2**-11 + 1e-5, atol=2e-5)
+    if not gelu:
+        np.testing.assert_array_equal(y[:, [1, 4]], x[:, [1, 4]])
+
+
+@pytest.mark.parametrize("elem_type", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_the_runtime_folds_the_body_at_load(tmp_path: Path, elem_type: int):
+    model, _ = _one_node_model("s4d", 4096, [0, 1, 2], 3, True, elem_type)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")

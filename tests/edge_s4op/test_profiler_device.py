@@ -30,6 +30,9 @@ JETSON = {
     "sys/devices/system/cpu/cpu5/cpufreq/scaling_governor": "offline, so never read\n",
     "etc/os-release": 'NAME="Ubuntu"\nPRETTY_NAME="Ubuntu 22.04.4 LTS"\n',
     "etc/hostname": "jetson-1\n",
+    "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n",
+    "proc/device-tree/compatible": "nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0nvidia,tegra234\0",
+    "proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Rel\n",
 }
 PC = {
     "proc/cpuinfo": 2 * "model name\t: Intel(R) Core(TM) i5\n\n",
@@ -37,6 +40,11 @@ PC = {
     "proc/self/status": "Cpus_allowed_list:\t1,3-4\n",
     "sys/class/dmi/id/sys_vendor": "Dell Inc.\n",
     "sys/class/dmi/id/product_name": "OptiPlex 7090\n",
+}
+CARDS = {
+    "proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19\n",
+    "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA H100 PCIe\nIRQ:   \t 64\n",
+    "proc/driver/nvidia/gpus/0000:02:00.0/information": "Model: \t\t NVIDIA RTX A4000\nIRQ:   \t 65\n",
 }
 
 
@@ -57,6 +65,8 @@ def test_a_jetson(tmp_path: Path) -> None:
     assert facts.memory_bytes == 7990124 * 1024
     assert facts.os == "Ubuntu 22.04.4 LTS, Linux 5.15.148-tegra"
     assert facts.backends == ("onnxruntime",)
+    assert facts.gpu == "tegra234"
+    assert (facts.versions["l4t"], facts.versions["nvidia-driver"]) == ("36.4.3", "540.4.0")
     assert facts.versions["onnxruntime"] == "1.20.0"
     assert facts.versions["edge-s4op"] == edge_s4op.__version__
     assert {"numpy", "python"} <= facts.versions.keys()
@@ -68,6 +78,15 @@ def test_a_pc(tmp_path: Path) -> None:
     assert facts.cpu == "Intel(R) Core(TM) i5"
     assert facts.cores == 3
     assert facts.governor is None
+
+    assert facts.gpu is None
+    assert "nvidia-driver" not in facts.versions
+
+
+def test_a_pc_with_two_cards(tmp_path: Path) -> None:
+    facts = device_facts(BACKENDS, tree(tmp_path, PC | CARDS))
+    assert facts.gpu == "NVIDIA H100 PCIe + NVIDIA RTX A4000"
+    assert facts.versions["nvidia-driver"] == "535.104.05"
 
 
 def test_two_kinds_of_cores_and_governors_are_both_named(tmp_path: Path) -> None:
@@ -127,6 +146,9 @@ def test_a_forbidden_file_is_a_fact_not_known(tmp_path: Path) -> None:
         {"sys/devices/system/cpu/online": "0-1"},
         {"proc/meminfo": "MemTotal:        3990124 kB"},
         {"proc/cpuinfo": ARM_CORE.format(0, "0xd08")},
+        {"proc/driver/nvidia/version": CARDS["proc/driver/nvidia/version"]},
+        {"proc/device-tree/compatible": "nvidia,tegra194\0"},
+        {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.4, GCID: 1"},
     ],
 )
 def test_the_fingerprint_changes_with_what_latency_depends_on(tmp_path: Path, change: dict[str, str]) -> None:
@@ -158,6 +180,13 @@ def test_the_fingerprint_changes_with_a_backends_version_and_not_with_their_orde
     assert device_facts(reordered, tmp_path).fingerprint == fingerprint
     assert device_facts(two | {"tensorrt": "10.4"}, tmp_path).fingerprint != fingerprint
     assert device_facts(BACKENDS, tmp_path).fingerprint != fingerprint
+
+
+def test_a_plugin_that_is_missing_does_not_make_it_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S4OP_TRT_PLUGIN", str(tmp_path / "missing.so"))
+    assert "ssm-conv-plugin" not in device_facts({"tensorrt": "10.3"}, tmp_path).versions
 
 
 def test_this_machine() -> None:

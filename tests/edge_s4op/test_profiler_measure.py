@@ -147,7 +147,7 @@ def test_the_result_is_what_the_samples_say() -> None:
     assert result.samples_sha256 == samples_sha256(samples) == hashlib.sha256(packed).hexdigest()
     assert result.backend_version == "simulated"
     assert result.device_fingerprint == "f"
-    assert result.request == request(confidence=0.9)
+    assert result.request == request(confidence=0.9, backend="onnxruntime")
 
 
 def test_stopping_early_keeps_the_medians_interval_honest() -> None:

@@ -1,0 +1,243 @@
+"""Run an engine: pinned buffers, one stream, events around each part, a CUDA graph where it can be had."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edge_s4op.artifact import Artifact, Manifest
+from edge_s4op.errors import BadInferenceInputError, BuildError, InferenceError
+from edge_s4op.messages import EngineInfo
+from edge_s4op.runtime.feeds import check_feeds, numpy_dtype, random_feeds
+from edge_s4op.runtime.options import RunnerOptions
+from edge_s4op.runtime.protocol import Array, PartTimes
+from edge_s4op.runtime.tensorrt import library
+from edge_s4op.runtime.tensorrt.buffers import Buffer, allocate_buffer, free_buffer
+from edge_s4op.runtime.tensorrt.cuda import Device, Graph
+from edge_s4op.runtime.tensorrt.graph import node_names
+from edge_s4op.runtime.tensorrt.layers import layer_of, metadata_of, profiled, summed
+from edge_s4op.runtime.tensorrt.records import EngineRecord
+
+__all__ = ["TensorRTRunner"]
+
+_EVENTS = 4  # before the copy in, after it, after the computation, after the copy out
+
+_log = logging.getLogger("edge_s4op.tensorrt")
+
+
+class TensorRTRunner:
+    """A model in a TensorRT engine. Runs from several threads take turns.
+
+    Serves batches of 1 to `options.batch`. The first run of a batch size other than the one before
+    takes longer: it is followed by the capture of a graph.
+    """
+
+    def __init__(
+        self, device: Device, engine: Any, record: EngineRecord, artifact: Artifact, options: RunnerOptions
+    ) -> None:
+        self._device, self._record, self._manifest = device, record, artifact.manifest
+        self._content, self._engine = artifact.content, engine
+        self._lock = threading.Lock()
+        self._graph_wanted, self._graph_refusal = options.cuda_graph, None if options.cuda_graph else "off"
+        self._graph: Graph | None = None
+        self._batch, self._enqueue_ms, self._is_open = 0, 0.0, True
+        with contextlib.ExitStack() as resources:
+            self._stream = device.create_stream()
+            resources.callback(device.destroy_stream, self._stream)
+            self._events = [self._event(resources) for _ in range(_EVENTS)]
+            self._inputs = [self._buffer(info, resources) for info in self._manifest.inputs]
+            self._outputs = [self._buffer(info, resources) for info in self._manifest.outputs]
+            self._check_types()
+            self._context: Any = self._new_context()
+            self._resources = resources.pop_all()
+
+    @property
+    def backend(self) -> str:
+        return "tensorrt"
+
+    @property
+    def backend_version(self) -> str:
+        return str(library.version())
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
+        """Run one batch; outputs by name.
+
+        Raises BadInferenceInputError for feeds the manifest does not allow or a batch the engine was
+        not built for, InferenceError when TensorRT or CUDA fails or the runner is closed.
+        """
+        check_feeds(self._manifest, feeds)
+        batch = self._batch_of(feeds)
+        with self._lock:
+            if not self._is_open:
+                raise InferenceError("this runner is closed", fix="open the artifact again")
+            self._device.make_current()
+            self._prepare(batch)
+            self._execute(feeds, batch)
+            outputs = {buffer.info.name: buffer.rows(batch).copy() for buffer in self._outputs}
+            if self._graph is None and self._graph_wanted:
+                self._capture()
+            return outputs
+
+    def part_times(self) -> PartTimes:
+        """Where the time of the last run went. Raises InferenceError when there was none."""
+        with self._lock:
+            if not self._is_open or self._batch == 0:
+                raise InferenceError("no run to tell the parts of")
+            self._device.make_current()
+            pairs = zip(self._events, self._events[1:], strict=False)
+            h2d, compute, d2h = (self._device.elapsed_ms(began, ended) for began, ended in pairs)
+            return PartTimes(h2d_ms=h2d, compute_ms=compute, d2h_ms=d2h, enqueue_ms=self._enqueue_ms)
+
+    def engine_info(self) -> EngineInfo:
+        """The engine and how it runs."""
+        notes = [self._record.note, self._graph_refusal and f"no CUDA graph: {self._graph_refusal}"]
+        return EngineInfo(
+            engine_sha256=self._record.engine_sha256,
+            key=self._record.key,
+            plugin=None if self._record.spec.plugin is None else str(self._record.spec.plugin),
+            note="; ".join(note for note in notes if note) or None,
+            cuda_graph=self._graph is not None,
+            spin_wait=self._device.spins,
+        )
+
+    def layer_profile(self) -> list[tuple[str, float]]:
+        """Median ms of each layer over 20 runs of its own, by our names ("block0/ssm", ...).
+
+        Random input of the last run's batch, else of the largest. Slower than `run`: no graph, and
+        TensorRT times each layer by itself.
+        """
+        with self._lock:
+            if not self._is_open:
+                raise InferenceError("this runner is closed", fix="open the artifact again")
+            self._device.make_current()
+            batch = self._batch or self._record.spec.batch
+            feeds = random_feeds(self._manifest, batch)
+            times = profiled(self._new_context(), lambda context: self._run_eagerly(context, feeds, batch))
+            metadata, nodes = metadata_of(self._engine), node_names(self._content)
+        return summed((layer_of(name, metadata.get(name, ""), nodes), time_ms) for name, time_ms in times)
+
+    def close(self) -> None:
+        """Let go of the engine and its memory; a run under way in another thread is waited for."""
+        with self._lock:
+            if not self._is_open:
+                return
+            self._is_open = False
+            self._device.make_current()
+            self._drop_graph()
+            self._context = self._engine = None  # TensorRT frees its memory before the context goes
+            self._resources.close()
+            self._device.close()
+
+    def _event(self, resources: contextlib.ExitStack) -> int:
+        event = self._device.create_event()
+        resources.callback(self._device.destroy_event, event)
+        return event
+
+    def _buffer(self, info: Any, resources: contextlib.ExitStack) -> Buffer:
+        buffer = allocate_buffer(self._device, info, self._record.spec.batch)
+        resources.callback(free_buffer, self._device, buffer)
+        return buffer
+
+    def _check_types(self) -> None:
+        trt = library.load()
+        for info in (*self._manifest.inputs, *self._manifest.outputs):
+            found = np.dtype(trt.nptype(self._engine.get_tensor_dtype(info.name)))
+            if found != numpy_dtype(info.datatype):
+                raise BuildError(
+                    f"the engine's tensor {info.name!r} has another type",
+                    reason="refused",
+                    expected=numpy_dtype(info.datatype),
+                    found=found,
+                    fix="use TensorRT 10.0 or later, which keeps the types of the file",
+                )
+
+    def _new_context(self) -> Any:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise InferenceError(
+                "TensorRT made no execution context", fix="the device is out of memory: stop other programs"
+            )
+        for buffer in (*self._inputs, *self._outputs):
+            if not context.set_tensor_address(buffer.info.name, buffer.pointer):
+                raise InferenceError(f"the engine has no tensor {buffer.info.name!r}")
+        return context
+
+    def _batch_of(self, feeds: Mapping[str, Array]) -> int:
+        batch = max((feeds[i.name].shape[0] for i in self._manifest.inputs if -1 in i.shape), default=1)
+        if batch > self._record.spec.batch:
+            raise BadInferenceInputError(
+                "the batch is larger than this engine takes",
+                expected=f"at most {self._record.spec.batch}",
+                found=batch,
+                fix="send smaller batches, or open the model for this batch",
+            )
+        return batch
+
+    def _prepare(self, batch: int) -> None:
+        if batch != self._batch:
+            self._drop_graph()
+            self._batch = 0  # of no size, should TensorRT refuse this one
+            self._set_shapes(self._context, batch)
+            self._batch = batch
+
+    def _set_shapes(self, context: Any, batch: int) -> None:
+        for buffer in self._inputs:
+            if not context.set_input_shape(buffer.info.name, buffer.rows(batch).shape):
+                raise InferenceError(f"TensorRT refuses the shape of input {buffer.info.name!r}")
+
+    def _execute(self, feeds: Mapping[str, Array], batch: int) -> None:
+        for buffer in self._inputs:
+            buffer.rows(batch)[...] = feeds[buffer.info.name]
+        device, stream, events = self._device, self._stream, self._events
+        device.record(events[0], stream)
+        for buffer in self._inputs:
+            device.copy_to_device(buffer.pointer, buffer.pinned, buffer.rows(batch).nbytes, stream)
+        device.record(events[1], stream)
+        began = time.perf_counter()
+        if self._graph is not None:
+            device.launch(self._graph, stream)
+        else:
+            self._enqueue(self._context)
+        self._enqueue_ms = (time.perf_counter() - began) * 1000
+        device.record(events[2], stream)
+        for buffer in self._outputs:
+            device.copy_to_host(buffer.pinned, buffer.pointer, buffer.rows(batch).nbytes, stream)
+        device.record(events[3], stream)
+        device.wait_for(events[3])
+
+    def _enqueue(self, context: Any) -> None:
+        if not context.execute_async_v3(self._stream):
+            raise InferenceError("TensorRT failed to run the engine; its reason is in this process's log")
+
+    def _capture(self) -> None:
+        """Make the graph of this batch size; TensorRT has run it once, as it must before."""
+        try:
+            self._graph = self._device.capture(self._stream, lambda: self._enqueue(self._context))
+        except InferenceError as error:  # some layers synchronise, and then launching them is all there is
+            self._graph_wanted, self._graph_refusal = False, str(error)
+            _log.warning("no CUDA graph for engine %s: %s", self._record.key[:12], error)
+
+    def _drop_graph(self) -> None:
+        if self._graph is not None:
+            self._device.destroy_graph(self._graph)
+            self._graph = None
+
+    def _run_eagerly(self, context: Any, feeds: Mapping[str, Array], batch: int) -> None:
+        self._set_shapes(context, batch)
+        for buffer in self._inputs:
+            buffer.rows(batch)[...] = feeds[buffer.info.name]
+            self._device.copy_to_device(
+                buffer.pointer, buffer.pinned, buffer.rows(batch).nbytes, self._stream
+            )
+        self._enqueue(context)
+        self._device.synchronize(self._stream)

@@ -1,0 +1,273 @@
+"""The runner on a device that checks every handle and computes at the addresses it was given."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_s4op.artifact import Artifact
+from edge_s4op.errors import BadInferenceInputError, BuildError, InferenceError
+from edge_s4op.messages import MeasurementRequest
+from edge_s4op.profiler.measure import measure
+from edge_s4op.runtime import RunnerOptions
+from edge_s4op.runtime.protocol import TimedRunner
+from edge_s4op.runtime.tensorrt.cuda import gpu_facts, open_device
+from edge_s4op.runtime.tensorrt.loading import load_engine
+from edge_s4op.runtime.tensorrt.records import BuildSpec, EngineRecord
+from edge_s4op.runtime.tensorrt.runner import TensorRTRunner
+from tests.edge_s4op import tiny
+from tests.edge_s4op.tensorrt.fake_device import Compute, FakeEngine, build_driver
+
+pytestmark = pytest.mark.usefixtures("trt")
+
+GENERATOR = np.random.default_rng(0)
+MAX_BATCH = 4
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_driver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture
+def no_leaks(driver: Path) -> Iterator[ctypes.CDLL]:
+    """The driver; afterwards everything that was made in it must be gone."""
+    library = ctypes.CDLL(str(driver))
+    library.setBudget.argtypes = [ctypes.c_size_t]
+    yield library
+    library.setBudget(2**64 - 1)
+    assert library.aliveObjects() == 0
+    assert library.retainedContexts() == 0
+
+
+def linear(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"logits": feeds["input"].sum(axis=1) @ tiny.WEIGHT}
+
+
+def tokens(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"logits": tiny.TABLE[feeds["input"]].sum(axis=1) / feeds["lengths"][:, None]}
+
+
+def floats(batch: int) -> dict[str, np.ndarray]:
+    shape = (batch, tiny.SEQ_LEN, tiny.CHANNELS)
+    return {"input": GENERATOR.standard_normal(shape, dtype=np.float32)}
+
+
+def open_fake(
+    driver: Path,
+    artifact: Artifact | None = None,
+    compute: Compute = linear,
+    cuda_graph: bool = True,
+    capturable: bool = True,
+) -> tuple[TensorRTRunner, FakeEngine]:
+    artifact = artifact or tiny.linear_artifact()
+    engine = FakeEngine(driver, artifact.manifest, compute, capturable=capturable)
+    options = RunnerOptions(batch=MAX_BATCH, cuda_graph=cuda_graph)
+    device = open_device(str(driver))
+    device.make_current()
+    try:
+        return TensorRTRunner(device, engine, _record(artifact), artifact, options), engine
+    except BaseException:
+        device.close()
+        raise
+
+
+@pytest.mark.parametrize("cuda_graph", [True, False])
+@pytest.mark.usefixtures("no_leaks")
+def test_every_batch_gives_its_own_outputs(driver: Path, cuda_graph: bool):
+    runner, engine = open_fake(driver, cuda_graph=cuda_graph)
+    batches = [1, 1, 1, 4, 4, 2, 2, 1, 1]  # eager, captured, replayed; and again for each size
+    for batch in batches:
+        feeds = floats(batch)
+        np.testing.assert_allclose(runner.run(feeds)["logits"], linear(feeds)["logits"], rtol=1e-6)
+    assert engine.runs == len(batches)
+    assert runner.engine_info().cuda_graph is cuda_graph
+    assert runner.engine_info().spin_wait
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_outputs_are_the_callers_own(driver: Path):
+    runner, _ = open_fake(driver)
+    first = runner.run(floats(2))["logits"]
+    kept = first.copy()
+    runner.run(floats(2))
+    np.testing.assert_array_equal(first, kept)
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_integer_inputs_keep_their_type(driver: Path):
+    runner, _ = open_fake(driver, tiny.token_artifact(), tokens)
+    feeds = {"input": GENERATOR.integers(0, 5, (3, tiny.SEQ_LEN)), "lengths": np.array([1, 2, 4])}
+    np.testing.assert_allclose(runner.run(feeds)["logits"], tokens(feeds)["logits"], rtol=1e-6)
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_an_engine_that_cannot_be_captured_runs_without_a_graph_and_says_so(driver: Path):
+    runner, engine = open_fake(driver, capturable=False)
+    for _ in range(3):
+        feeds = floats(2)
+        np.testing.assert_allclose(runner.run(feeds)["logits"], linear(feeds)["logits"], rtol=1e-6)
+    assert engine.runs == 3
+    assert not runner.engine_info().cuda_graph
+    assert "no CUDA graph" in (runner.engine_info().note or "")
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_batch_the_engine_was_not_built_for_is_refused(driver: Path):
+    runner, _ = open_fake(driver)
+    with pytest.raises(BadInferenceInputError, match="at most 4"):
+        runner.run(floats(5))
+    assert runner.run(floats(4))["logits"].shape == (4, tiny.CLASSES)
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_parts_are_told_apart(driver: Path):
+    def slow(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        threading.Event().wait(0.02)
+        return linear(feeds)
+
+    runner, _ = open_fake(driver, compute=slow)
+    with pytest.raises(InferenceError, match="no run"):
+        runner.part_times()
+    runner.run(floats(1))
+    parts = runner.part_times()
+    assert 20 <= parts.compute_ms < 1000
+    assert 0 <= parts.h2d_ms < 20
+    assert 0 <= parts.d2h_ms < 20
+    assert parts.enqueue_ms >= 19  # this device computes while it is launched
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_measurement_has_the_parts_and_the_engine(driver: Path):
+    runner, _ = open_fake(driver)
+    assert isinstance(runner, TimedRunner)
+    request = MeasurementRequest(
+        artifact_sha256=tiny.linear_artifact().sha256,
+        backend="tensorrt",
+        batch=2,
+        warmup_ms=5,
+        min_duration_ms=0,
+        max_duration_ms=30,
+    )
+    result, _ = measure(runner, request, device_fingerprint="f")
+    assert result.parts is not None
+    assert result.engine is not None
+    assert result.engine.note == "no plugin here"
+    assert result.engine.cuda_graph
+    inside = result.parts.h2d_ms.median + result.parts.compute_ms.median + result.parts.d2h_ms.median
+    assert 0 < inside <= result.latency_ms.p99
+    assert result == type(result).model_validate_json(result.model_dump_json())
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_layer_profile_has_our_names_and_disturbs_nothing(driver: Path):
+    runner, _ = open_fake(driver)
+    feeds = floats(2)
+    before = runner.run(feeds)["logits"]
+    assert runner.layer_profile() == [("fused_1", 0.5), ("reformat_2", 0.5)]
+    np.testing.assert_array_equal(runner.run(feeds)["logits"], before)
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_threads_take_turns(driver: Path):
+    runner, _ = open_fake(driver)
+    right: list[bool] = []
+
+    def work(batch: int) -> None:
+        for _ in range(30):
+            feeds = floats(batch)
+            right.append(np.allclose(runner.run(feeds)["logits"], linear(feeds)["logits"], rtol=1e-5))
+
+    threads = [threading.Thread(target=work, args=(batch,)) for batch in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert right == [True] * 90  # none raised either
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_closed_runner_says_so(driver: Path):
+    runner, _ = open_fake(driver)
+    runner.run(floats(1))
+    runner.close()
+    runner.close()
+    for use in (lambda: runner.run(floats(1)), runner.part_times, runner.layer_profile):
+        with pytest.raises(InferenceError):
+            use()
+
+
+def test_no_memory_on_the_device_is_an_error_and_leaks_nothing(driver: Path, no_leaks: Any):
+    no_leaks.setBudget(100)
+    with pytest.raises(InferenceError, match=r"cuMemAlloc_v2 failed: out of memory \(2\)"):
+        open_fake(driver, compute=linear)
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_an_engine_that_does_not_load_is_built_once_more_and_then_given_up(driver: Path, tmp_path: Path):
+    if gpu_facts() is not None:
+        pytest.skip("engines load where there is a GPU: a machine without one runs this")
+    stages: list[str] = []
+    options = RunnerOptions(engine_dir=tmp_path, on_progress=lambda stage, _: stages.append(stage))
+    device = open_device(str(driver))
+    with pytest.raises(BuildError, match="does not load the engine it built") as caught:
+        load_engine(tiny.linear_artifact(), options, device)
+    device.close()
+    assert stages.count("reading model") == 2
+    assert any("CUDA driver version is insufficient" in line for line in caught.value.log)
+
+
+def test_the_gpu_is_described(driver: Path, no_leaks: Any, monkeypatch: pytest.MonkeyPatch):
+    gpu = gpu_facts(str(driver))
+    assert gpu is not None
+    assert (gpu.name, gpu.compute_capability, gpu.cuda) == ("Fake Orin", "8.7", "12.6")
+    assert (gpu.multiprocessors, gpu.memory_bytes) == (8, 8 << 30)
+    monkeypatch.setenv("FAKE_CUDA_NO_GPU", "1")
+    assert gpu_facts(str(driver)) is None
+    with pytest.raises(InferenceError, match="the driver sees no GPU"):
+        open_device(str(driver))
+
+
+def test_no_driver_is_no_device():
+    assert gpu_facts("libno-such-driver.so.1") is None
+    with pytest.raises(InferenceError, match=r"no CUDA device.*cannot be loaded.*run this on the device"):
+        open_device("libno-such-driver.so.1")
+
+
+def _record(artifact: Artifact) -> EngineRecord:
+    spec = BuildSpec(
+        artifact_sha256=artifact.sha256,
+        tensorrt="fake",
+        gpu="fake",
+        cuda="12.6",
+        batch=MAX_BATCH,
+        memory_bytes=None,
+        tf32=False,
+        plugin=None,
+        plugin_sha256=None,
+    )
+    return EngineRecord(
+        key="a" * 64,
+        spec=spec,
+        engine_sha256="b" * 64,
+        size_bytes=1,
+        network_layers=2,
+        plugin_layers=0,
+        note="no plugin here",
+        build_s=0,
+    )
