@@ -11,8 +11,10 @@ from typing import IO
 
 from device_agent.database import Database
 from device_agent.device import Device, local_device
+from device_agent.errors import RequestError
 from device_agent.jobs import JobQueue
 from device_agent.lease import DeviceLease
+from device_agent.loader import Loader
 from device_agent.records import JobRecords
 from device_agent.serving import Serving
 from device_agent.settings import Settings
@@ -52,6 +54,16 @@ class Agent:
         """Start the worker: it loads the served models, then takes up the queue."""
         self.jobs.start(before=self.serving.load_all)
 
+    def remove_artifact(self, sha256: str) -> None:
+        """Forget a model file. Raises RequestError: 404 not here, 409 in use."""
+        self.store.get(sha256)
+        users = [f"it is served as {name!r}" for name in self.serving.names_of(sha256)]
+        users += [f"measurement {job_id} waits or runs" for job_id in self.jobs.unended_of(sha256)]
+        if users:
+            what = f"artifact {sha256[:12]} is in use: {', '.join(users)}"
+            raise RequestError(what, status_code=409, fix="remove those first")
+        self.store.remove(sha256)
+
     def close(self) -> None:
         """Stop the worker (a running measurement goes back to the queue) and release everything.
 
@@ -67,15 +79,23 @@ class Agent:
 def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLease | None = None) -> Agent:
     """Open (or create) the data folder and build an agent on it; `device` is this machine by default.
 
-    Raises StorageError when the folder cannot be used, or another agent uses it.
+    Raises StorageError when the folder cannot be used, or another agent uses it, and UsageError when the
+    default backend cannot run here.
     """
     device, lease, stopping = device or local_device(), lease or DeviceLease(), threading.Event()
+    loader = Loader(
+        device,
+        default_backend=settings.backend,
+        engine_dir=settings.engine_dir or settings.data_dir / "engines",
+        build_memory_mb=settings.build_memory_mb,
+        build_timeout_s=settings.build_timeout_s,
+    )
     with contextlib.ExitStack() as opened:  # closed again if a later step fails
         lock_file = opened.enter_context(_locked(settings.data_dir))
         database = opened.enter_context(contextlib.closing(Database(settings.data_dir / "agent.sqlite")))
         store = ArtifactStore(settings.data_dir / "artifacts", database)
-        jobs = JobQueue(JobRecords(database), store, device, lease, stopping)
-        serving = Serving(database, store, device, lease, stopping, settings.lease_wait_s)
+        jobs = JobQueue(JobRecords(database), store, device, loader, lease, stopping)
+        serving = Serving(database, store, loader, lease, stopping, settings.lease_wait_s)
         opened.pop_all()
     return Agent(settings, device, database, store, lease, jobs, serving, stopping, lock_file)
 

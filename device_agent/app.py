@@ -22,6 +22,7 @@ class _Limiters:
 
     inference: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
+    loading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))  # they only wait
 
 
 def create_app(agent: Agent) -> FastAPI:

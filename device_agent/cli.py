@@ -42,6 +42,18 @@ def _serve(
     port_file: Annotated[
         Path | None, typer.Option(help="File to write the port to once the agent listens.")
     ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Backend of requests that name none.  [default: onnxruntime]")
+    ] = None,
+    engine_dir: Annotated[
+        Path | None, typer.Option(help="Folder of built TensorRT engines.  [default: DATA_DIR/engines]")
+    ] = None,
+    build_memory_mb: Annotated[
+        int | None, typer.Option(help="MiB of memory an engine build may take.  [default: what is free]")
+    ] = None,
+    build_timeout_s: Annotated[
+        float | None, typer.Option(help="Seconds an engine build may take.  [default: 1800]")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     access_log: Annotated[bool | None, typer.Option(help="Log every request.")] = None,
     debug: Annotated[bool, typer.Option(help="Show the traceback of a failure.")] = False,
@@ -56,6 +68,10 @@ def _serve(
         "port": port,
         "data_dir": data_dir,
         "port_file": port_file,
+        "backend": backend,
+        "engine_dir": engine_dir,
+        "build_memory_mb": build_memory_mb,
+        "build_timeout_s": build_timeout_s,
         "log_level": log_level,
         "access_log": access_log,
     }

@@ -9,7 +9,7 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.messages import DeviceFacts, MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.device import device_facts
 from edge_s4op.profiler.measure import measure
-from edge_s4op.runtime import Array, Runner, available_backends, open_runner
+from edge_s4op.runtime import Array, Runner, RunnerOptions, available_backends, open_runner
 
 __all__ = ["Device", "Measure", "local_device"]
 
@@ -25,17 +25,21 @@ class Device:
 
     facts: Callable[[], DeviceFacts]
     backends: Callable[[], Mapping[str, str]]
-    open_runner: Callable[[Artifact, str, int], Runner]
+    open_runner: Callable[[Artifact, str, RunnerOptions], Runner]
     measure: Measure
 
 
 def local_device() -> Device:
     """This machine."""
-    return Device(_facts, available_backends, open_runner, _measure)
+    return Device(_facts, available_backends, _open_runner, _measure)
 
 
 def _facts() -> DeviceFacts:
     return device_facts(available_backends())
+
+
+def _open_runner(artifact: Artifact, backend: str, options: RunnerOptions) -> Runner:
+    return open_runner(artifact, backend, options=options)
 
 
 def _measure(

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from edge_s4op.errors import (
     ArtifactError,
     BadInferenceInputError,
+    BuildError,
     S4opError,
     StorageError,
     UnknownModelError,
@@ -27,8 +28,10 @@ __all__ = [
     "busy_error",
     "error_response",
     "install_error_handlers",
+    "log_build",
     "not_found_error",
     "one_line",
+    "sentence_of",
     "status_of",
     "validation_sentence",
 ]
@@ -75,6 +78,8 @@ def status_of(error: S4opError) -> int:
     """The HTTP status an error is answered with; 500 for what is our own failure."""
     if isinstance(error, RequestError):
         return error.status_code
+    if isinstance(error, BuildError):  # "refused" is about the file, the rest about this device
+        return 400 if error.reason == "refused" else 500
     if isinstance(error, StorageError):
         cause = error.__cause__
         full = getattr(cause, "errno", None) in _NO_SPACE or "disk is full" in str(cause)
@@ -85,6 +90,18 @@ def status_of(error: S4opError) -> int:
 def one_line(text: str) -> str:
     """`text` with every run of blanks and line ends as one blank."""
     return " ".join(text.split())
+
+
+def sentence_of(error: Exception) -> str:
+    """An error as one line; of one nobody expected also its kind, since its text may say little."""
+    text = str(error) if isinstance(error, S4opError) else f"{type(error).__name__}: {error}"
+    return one_line(text)
+
+
+def log_build(error: Exception) -> None:
+    """Write the last lines of a builder that failed to the agent's log."""
+    for line in error.log if isinstance(error, BuildError) else ():
+        _log.warning("builder: %s", line)
 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import TypeVar
 import numpy as np
 
 from device_agent.device import Device
-from device_agent.errors import RequestError, one_line
+from device_agent.errors import RequestError, log_build, sentence_of
 from device_agent.lease import DeviceLease
+from device_agent.loader import Loader
 from device_agent.records import JobRecords, Outcome
 from device_agent.store import ArtifactStore
-from edge_s4op.errors import S4opError, StorageError, UnknownNameError
+from edge_s4op.errors import S4opError, StorageError
 from edge_s4op.messages import Job, MeasurementRequest, Samples
 
 __all__ = ["JobQueue"]
@@ -32,8 +34,12 @@ class _Running:
     """The measurement under way; written by the worker, read by requests."""
 
     job: Job
-    progress: float = 0.0
+    at: tuple[str, float | None] = ("waiting for the device", 0.0)  # stage, share of it done
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def report(self, stage: str, share: float | None) -> None:
+        """Tell requests what is being done."""
+        self.at = (stage, None if share is None else min(max(share, 0.0), 1.0))
 
 
 class JobQueue:
@@ -44,11 +50,12 @@ class JobQueue:
         records: JobRecords,
         store: ArtifactStore,
         device: Device,
+        loader: Loader,
         lease: DeviceLease,
         stopping: threading.Event,
     ) -> None:
         self._records, self._store, self._device = records, store, device
-        self._lease, self._stopping = lease, stopping
+        self._loader, self._lease, self._stopping = loader, lease, stopping
         self._lock = threading.Lock()  # between claiming a job and cancelling it
         self._wake = threading.Event()
         self._running: _Running | None = None
@@ -80,12 +87,9 @@ class JobQueue:
                 self._insist(lambda: self._records.put_back(running.job.id))
 
     def submit(self, request: MeasurementRequest, key: str | None) -> Job:
-        """Queue a measurement. Raises RequestError (404 no such artifact), UnknownNameError (backend)."""
+        """Queue a measurement. Raises RequestError (404 no such artifact), UsageError (backend, threads)."""
         self._store.get(request.artifact_sha256)
-        backends = self._device.backends()
-        if request.backend not in backends:
-            raise UnknownNameError("backend", request.backend, backends)
-        job = self._records.add(request, key)
+        job = self._records.add(self._loader.accepted(request), key, any_backend=request.backend is None)
         self._wake.set()
         _log.info("measurement %s: %s, artifact %s", job.id, job.state, request.artifact_sha256[:12])
         return self._with_progress(job)
@@ -93,6 +97,10 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """One measurement. Raises RequestError 404."""
         return self._with_progress(self._records.get(job_id))
+
+    def unended_of(self, artifact_sha256: str) -> list[str]:
+        """Ids of the measurements of an artifact that wait or run."""
+        return self._records.unended_of(artifact_sha256)
 
     def latest(self, limit: int) -> list[Job]:
         """The newest measurements, newest first."""
@@ -121,7 +129,8 @@ class JobQueue:
         running = self._running
         if job.state != "running" or running is None or running.job.id != job.id:
             return job
-        return job.model_copy(update={"progress": running.progress})
+        stage, progress = running.at
+        return job.model_copy(update={"stage": stage, "progress": progress})
 
     def _work(self, before: Callable[[], None]) -> None:
         before()
@@ -163,8 +172,8 @@ class JobQueue:
                 return None
             if not isinstance(error, S4opError):
                 _log.exception("measurement %s: unexpected failure", running.job.id)
-            text = str(error) if isinstance(error, S4opError) else f"{type(error).__name__}: {error}"
-            return Outcome("failed", error=one_line(text))
+            log_build(error)
+            return Outcome("failed", error=sentence_of(error))
 
     def _measured(self, running: _Running) -> Outcome:
         request = running.job.request
@@ -173,15 +182,15 @@ class JobQueue:
             return running.cancelled.is_set() or self._stopping.is_set()
 
         def on_progress(share: float) -> None:
-            running.progress = min(max(share, 0.0), 1.0)
+            running.report("measuring", share)
 
-        with self._lease.hold(f"measurement {running.job.id}", unwanted=unwanted):
+        name = f"measurement {running.job.id}"
+        with self._loader.hold(name, unwanted=unwanted):
             artifact = self._store.read(request.artifact_sha256)
-            runner = self._device.open_runner(artifact, request.backend, request.threads)
-            try:
+            runner = self._loader.open(artifact, request, on_progress=running.report, should_stop=unwanted)
+            with contextlib.closing(runner), self._lease.hold(name, unwanted=unwanted):
+                on_progress(0.0)
                 result, samples_ms = self._device.measure(runner, request, on_progress, unwanted)
-            finally:
-                runner.close()
         return Outcome("succeeded", result=result, samples=np.asarray(samples_ms, dtype="<f8").tobytes())
 
     def _insist(self, action: Callable[[], T]) -> T | None:

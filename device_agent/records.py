@@ -34,13 +34,15 @@ class JobRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, request: MeasurementRequest, key: str | None) -> Job:
+    def add(self, request: MeasurementRequest, key: str | None, *, any_backend: bool = False) -> Job:
         """Queue `request`; the same `key` again gives the job it gave before.
 
+        With `any_backend` the backend was not asked for, so it may differ between the two.
         Raises RequestError 409 when the key was used for another request.
         """
         with self._database.transaction() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE idempotency_key = ?", (key,)
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE idempotency_key = ?", (key,)
             ).fetchone()
             if row is None:
                 job_id = uuid.uuid4().hex[:16]
@@ -51,13 +53,23 @@ class JobRecords:
                 )
                 row = _row(connection, job_id)
             job = _job_of(row, connection)
-        if job.request != request:
+        asked = request.model_copy(update={"backend": job.request.backend}) if any_backend else request
+        if job.request != asked:
             raise RequestError(
                 f"the Idempotency-Key {key!r} was used for another request (measurement {job.id})",
                 status_code=409,
                 fix="take a new key for a new request",
             )
         return job
+
+    def unended_of(self, artifact_sha256: str) -> list[str]:
+        """Ids of the measurements of an artifact that wait or run."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, request FROM jobs WHERE state IN ('queued', 'running')"
+            ).fetchall()
+        requests = ((row["id"], MeasurementRequest.model_validate_json(row["request"])) for row in rows)
+        return [job_id for job_id, request in requests if request.artifact_sha256 == artifact_sha256]
 
     def get(self, job_id: str) -> Job:
         """One measurement. Raises RequestError 404."""

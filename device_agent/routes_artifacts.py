@@ -39,3 +39,9 @@ async def put_artifact(agent: TheAgent, request: Request, response: Response, sh
     info, new = await to_thread.run_sync(agent.store.receive, sha256, body.pieces(), limiter=limiter)
     response.status_code = 201 if new else 200
     return info
+
+
+@router.delete("/{sha256}", status_code=204)
+def remove_artifact(agent: TheAgent, sha256: Sha256) -> None:
+    """Forget a file; 404 when it is not here, 409 while it is served or a measurement needs it."""
+    agent.remove_artifact(sha256)

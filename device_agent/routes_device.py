@@ -26,4 +26,4 @@ TheAgent = Annotated[Agent, Depends(_agent_of)]
 @router.get("/v1/device")
 def device(agent: TheAgent) -> DeviceFacts:
     """What this device is."""
-    return agent.device.facts()
+    return agent.device.facts().model_copy(update={"default_backend": agent.settings.backend})

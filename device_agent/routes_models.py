@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from device_agent.bodies import json_body
 from device_agent.routes_device import TheAgent
@@ -15,8 +16,11 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/models")
 
+_LONGEST_WAIT_S = 30.0  # a client and the proxies before it may give up on longer silence
+
 Name = Annotated[str, Path(pattern=MODEL_NAME_PATTERN)]
 Wanted = Annotated[ServeRequest, Depends(json_body(ServeRequest))]
+Prefer = Annotated[str, Header(max_length=200)]
 
 
 @router.get("")
@@ -26,13 +30,32 @@ def served(agent: TheAgent) -> list[ServedModel]:
 
 
 @router.put("/{name}")
-async def serve(agent: TheAgent, request: Request, name: Name, wanted: Wanted) -> ServedModel:
-    """Load an artifact and serve it under `name`; on any error what was served before stays."""
-    limiter = request.app.state.limiters.inference
-    return await to_thread.run_sync(agent.serving.put, name, wanted, limiter=limiter)
+async def serve(
+    agent: TheAgent, request: Request, response: Response, name: Name, wanted: Wanted, prefer: Prefer = ""
+) -> ServedModel:
+    """Load an artifact and serve it under `name`; on any error what was served before stays.
+
+    It waits for the end, unless `Prefer: respond-async, wait=SECONDS` (RFC 7240) sets a limit: then 202 says
+    how far it is, and the same request again waits on.
+    """
+    put = partial(agent.serving.put, name, wanted, _wait_s(prefer))
+    served = await to_thread.run_sync(put, limiter=request.app.state.limiters.loading)
+    if served is None:
+        response.status_code = 202
+        served = await to_thread.run_sync(agent.serving.get, name)
+    return served
 
 
 @router.delete("/{name}", status_code=204)
 def unserve(agent: TheAgent, name: Name) -> None:
     """Stop serving `name`."""
     agent.serving.remove(name)
+
+
+def _wait_s(prefer: str) -> float | None:
+    """The limit a Prefer header sets, at most 30 s; None: wait for the end."""
+    wishes = dict(wish.strip().lower().partition("=")[::2] for wish in prefer.split(","))
+    if "respond-async" not in wishes:
+        return None
+    wait = wishes.get("wait", "0").strip()
+    return min(float(wait), _LONGEST_WAIT_S) if wait.isdecimal() else 0.0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from device_agent.database import Database
-from device_agent.device import Device
-from device_agent.errors import RequestError, busy_error, one_line
+from device_agent.errors import RequestError, busy_error, log_build, sentence_of
 from device_agent.lease import DeviceLease
+from device_agent.loader import Loader
+from device_agent.loads import Load
+from device_agent.slots import Slot, ready_runner_of, served_model
 from device_agent.store import ArtifactStore
 from edge_s4op.errors import S4opError, UnknownModelError
 from edge_s4op.messages import ServedModel, ServeRequest
@@ -22,21 +23,7 @@ __all__ = ["Serving"]
 
 _log = logging.getLogger("device_agent.serving")
 
-
-@dataclass
-class _Slot:
-    """One served name: being loaded (neither runner nor error), ready, or failed."""
-
-    request: ServeRequest
-    runner: Runner | None = None
-    error: str | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)  # a runner runs or closes, not both
-
-    def close(self) -> None:
-        with self.lock:
-            runner, self.runner = self.runner, None
-        if runner is not None:
-            runner.close()
+_STOP_S = 1.0  # how long loads under way may take to notice that the agent ends
 
 
 class Serving:
@@ -46,89 +33,109 @@ class Serving:
         self,
         database: Database,
         store: ArtifactStore,
-        device: Device,
+        loader: Loader,
         lease: DeviceLease,
         stopping: threading.Event,
         lease_wait_s: float,
     ) -> None:
-        self._database, self._store, self._device = database, store, device
+        self._database, self._store, self._loader = database, store, loader
         self._lease, self._stopping, self._lease_wait_s = lease, stopping, lease_wait_s
         self._lock = threading.Lock()
         with database.transaction() as connection:
             rows = connection.execute("SELECT name, request FROM models").fetchall()
-        self._slots = {row["name"]: _slot_of(row) for row in rows}
+        self._slots = {row["name"]: Slot(ServeRequest.model_validate_json(row["request"])) for row in rows}
+        self._loads: dict[str, Load] = {}  # the one that counts under each name; others are `unwanted`
 
     def load_all(self) -> None:
         """Load what an earlier run served; a model that fails is listed with its error."""
         with self._lock:
             slots = list(self._slots.items())
         for name, slot in slots:
-            try:
-                with self._device_for(f"loading {name}", timeout_s=None):
-                    runner = self._open(slot.request)
-            except Exception as error:
-                if self._stopping.is_set():
-                    return
-                _log.exception("model %s: cannot be loaded", name)
-                slot.error = one_line(str(error) or type(error).__name__)
-            else:
-                self._install(name, slot, runner)
+            with self._lock:
+                if self._slots.get(name) is not slot or slot.runner or name in self._loads:
+                    continue  # a request was quicker
+                load = self._loads[name] = Load(slot.request)
+            self._run(name, load, timeout_s=None)
+            self._forget(name, load)
+            if self._stopping.is_set():
+                return
 
-    def put(self, name: str, request: ServeRequest) -> ServedModel:
-        """Serve an artifact under `name`. On any error what was served before stays.
+    def put(self, name: str, request: ServeRequest, wait_s: float | None = None) -> ServedModel | None:
+        """Serve an artifact under `name`; None when that has not come about after `wait_s`.
 
-        Raises RequestError (404 no such artifact, 503 busy), UnknownNameError, ArtifactError.
+        On any error what was served before stays. The same request again waits for the same load; another
+        one under that name takes its place.
+        Raises RequestError (404 no such artifact, 409 replaced or removed meanwhile, 503 busy), UsageError,
+        ArtifactError, BuildError.
         """
-        slot = self._slots.get(name)
-        if slot is not None and slot.runner is not None and slot.request == request:
-            return _served(name, slot)
-        with self._device_for(f"loading {name}", self._lease_wait_s):
-            slot = _Slot(request, self._open(request))
+        request = self._loader.accepted(request)
+        self._store.get(request.artifact_sha256)
+        with self._lock:
+            load, slot = self._loads.get(name), self._slots.get(name)
+            if load is None or load.request != request or load.is_forgotten:
+                self._stop_load(name)
+                if slot is not None and slot.runner is not None and slot.request == request:
+                    return served_model(name, slot, None)
+                load = self._begin(name, request)
         try:
-            with self._lock:  # database and slots change together, or a restart would serve another model
-                self._remember(name, request)
-                old, self._slots[name] = self._slots.get(name), slot
-        except S4opError:
-            slot.close()
+            return load.result(wait_s)
+        except Exception:
+            self._forget(name, load)  # told
             raise
-        if old is not None:
-            old.close()
-        _log.info("model %s: serves artifact %s", name, request.artifact_sha256[:12])
-        return _served(name, slot)
 
     def remove(self, name: str) -> None:
-        """Stop serving `name`. Raises UnknownModelError."""
+        """Stop serving `name`, and loading it. Raises UnknownModelError."""
         with self._lock:
-            slot = self._slot(name)
-            with self._database.transaction() as connection:
-                connection.execute("DELETE FROM models WHERE name = ?", (name,))
-            del self._slots[name]
-        slot.close()
+            slot = self._slots.get(name)
+            if slot is None and name not in self._loads:
+                raise self._unknown(name)
+            if slot is not None:
+                with self._database.transaction() as connection:
+                    connection.execute("DELETE FROM models WHERE name = ?", (name,))
+                del self._slots[name]
+            self._stop_load(name)
+        if slot is not None:
+            slot.close()
         _log.info("model %s: removed", name)
 
-    def all(self) -> list[ServedModel]:
-        """Every served model, by name."""
+    def names_of(self, artifact_sha256: str) -> list[str]:
+        """Names under which an artifact is served or about to be."""
         with self._lock:
-            slots = sorted(self._slots.items())
-        return [_served(name, slot) for name, slot in slots]
+            requests = [(name, slot.request) for name, slot in self._slots.items()]
+            requests += [(name, load.request) for name, load in self._loads.items() if not load.has_ended]
+        return sorted({name for name, request in requests if request.artifact_sha256 == artifact_sha256})
+
+    def all(self) -> list[ServedModel]:
+        """Every served model and every name being loaded, by name."""
+        with self._lock:
+            names = sorted({*self._slots, *self._loads})
+            entries = [(name, self._slots.get(name), self._loads.get(name)) for name in names]
+        return [served_model(name, slot, load) for name, slot, load in entries]
 
     def get(self, name: str) -> ServedModel:
         """One served model. Raises UnknownModelError."""
-        return _served(name, self._slot(name))
+        with self._lock:
+            slot, load = self._slots.get(name), self._loads.get(name)
+        if slot is None and load is None:
+            raise self._unknown(name)
+        return served_model(name, slot, load)
 
     def ready_runner(self, name: str) -> Runner:
         """The loaded model. Raises UnknownModelError, RequestError 503 when it is not ready."""
-        return _ready(name, self._slot(name))
+        return ready_runner_of(name, self._slot(name))
 
     @contextlib.contextmanager
     def borrow(self, name: str) -> Iterator[Runner]:
         """The loaded model, with the device held for it. Raises as `ready_runner` does, and 503 busy."""
         self.ready_runner(name)  # a request nobody can serve need not wait for the device
-        with self._device_for(f"inference on {name}", self._lease_wait_s), self._locked(name) as slot:
-            yield _ready(name, slot)
+        held = self._lease.hold(
+            f"inference on {name}", timeout_s=self._lease_wait_s, unwanted=self._stopping.is_set
+        )
+        with held, self._locked(name) as slot:
+            yield ready_runner_of(name, slot)
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[_Slot]:
+    def _locked(self, name: str) -> Iterator[Slot]:
         """The present slot of `name`, which cannot be closed inside the block."""
         while True:
             slot = self._slot(name)
@@ -140,23 +147,80 @@ class Serving:
     def close(self) -> None:
         """Release every model; they stay remembered."""
         with self._lock:
-            slots = list(self._slots.values())
+            slots, loads = list(self._slots.values()), list(self._loads.values())
+        deadline = time.monotonic() + _STOP_S
+        for load in loads:
+            load.wait(max(deadline - time.monotonic(), 0.0))
         for slot in slots:
             slot.close()
 
-    def _device_for(self, purpose: str, timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
-        return self._lease.hold(purpose, timeout_s=timeout_s, unwanted=self._stopping.is_set)
+    def _begin(self, name: str, request: ServeRequest) -> Load:
+        """Load it on a thread of its own: the request that asked may go away, and others may join."""
+        load = self._loads[name] = Load(request)
+        threading.Thread(
+            target=self._run, args=(name, load, self._lease_wait_s), name=f"loading {name}", daemon=True
+        ).start()
+        return load
 
-    def _open(self, request: ServeRequest) -> Runner:
-        artifact = self._store.read(request.artifact_sha256)
-        return self._device.open_runner(artifact, request.backend, request.threads)
+    def _stop_load(self, name: str) -> None:
+        load = self._loads.pop(name, None)
+        if load is not None:
+            load.unwanted.set()
 
-    def _install(self, name: str, slot: _Slot, runner: Runner) -> None:
+    def _forget(self, name: str, load: Load) -> None:
         with self._lock:
-            if self._slots.get(name) is slot:
-                slot.runner = runner
-                return
-        runner.close()  # replaced or removed while it was loaded
+            if self._loads.get(name) is load:
+                del self._loads[name]
+
+    def _run(self, name: str, load: Load, timeout_s: float | None) -> None:
+        try:
+            served = self._install(name, load, self._opened(name, load, timeout_s))
+        except Exception as error:
+            load.end(self._failure(name, load, error))
+        else:
+            _log.info("model %s: serves artifact %s", name, load.request.artifact_sha256[:12])
+            load.end(served)
+
+    def _opened(self, name: str, load: Load, timeout_s: float | None) -> Runner:
+        def unwanted() -> bool:
+            return load.unwanted.is_set() or self._stopping.is_set()
+
+        with self._loader.hold(f"loading {name}", timeout_s=timeout_s, unwanted=unwanted):
+            artifact = self._store.read(load.request.artifact_sha256)
+            return self._loader.open(artifact, load.request, on_progress=load.report, should_stop=unwanted)
+
+    def _install(self, name: str, load: Load, runner: Runner) -> ServedModel:
+        slot = Slot(load.request, runner)
+        try:
+            with self._lock:  # database and slots change together, or a restart would serve another model
+                if load.unwanted.is_set() or self._stopping.is_set():
+                    raise busy_error("nobody wants it any more")
+                old = self._slots.get(name)
+                if old is None or old.request != load.request:
+                    self._remember(name, load.request)
+                self._slots[name] = slot
+                self._loads.pop(name, None)
+        except Exception:
+            slot.close()
+            raise
+        if old is not None:
+            old.close()
+        return served_model(name, slot, None)
+
+    def _failure(self, name: str, load: Load, error: Exception) -> Exception:
+        """What to tell those who wait; a name that has no model is listed with it."""
+        if self._stopping.is_set():
+            return RequestError("the agent is stopping", status_code=503)
+        if load.unwanted.is_set():
+            what = f"model {name!r} was removed or replaced while this artifact was loaded"
+            return RequestError(what, status_code=409)
+        _log.warning("model %s: cannot be loaded: %s", name, error, exc_info=not isinstance(error, S4opError))
+        log_build(error)
+        with self._lock:
+            slot = self._slots.get(name)
+            if slot is not None and slot.runner is None:
+                slot.error = sentence_of(error)
+        return error
 
     def _remember(self, name: str, request: ServeRequest) -> None:
         with self._database.transaction() as connection:
@@ -164,29 +228,14 @@ class Serving:
                 "INSERT OR REPLACE INTO models VALUES (?, ?)", (name, request.model_dump_json())
             )
 
-    def _slot(self, name: str) -> _Slot:
-        slot = self._slots.get(name)
-        if slot is None:
-            known = ", ".join(sorted(self._slots)) or "none"
-            raise UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")
-        return slot
-
-
-def _slot_of(row: sqlite3.Row) -> _Slot:
-    return _Slot(ServeRequest.model_validate_json(row["request"]))
-
-
-def _ready(name: str, slot: _Slot) -> Runner:
-    if slot.runner is not None:
-        return slot.runner
-    if slot.error is None:
+    def _slot(self, name: str) -> Slot:
+        slot, load = self._slots.get(name), self._loads.get(name)
+        if slot is not None:
+            return slot
+        if load is None or load.has_ended:
+            raise self._unknown(name)
         raise busy_error(f"model {name!r} is being loaded")
-    raise RequestError(
-        f"model {name!r} could not be loaded: {slot.error}",
-        status_code=503,
-        fix=f"serve it again: PUT /v1/models/{name}",
-    )
 
-
-def _served(name: str, slot: _Slot) -> ServedModel:
-    return ServedModel(name=name, serving=slot.request, ready=slot.runner is not None, error=slot.error)
+    def _unknown(self, name: str) -> UnknownModelError:
+        known = ", ".join(sorted(self._slots)) or "none"
+        return UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")

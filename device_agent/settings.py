@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     port_file: Path | None = Field(default=None, description="written with the port once it listens")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = False
+    backend: str = Field(default="onnxruntime", description="of requests that name none")
+    engine_dir: Path | None = Field(default=None, description="of built engines; None: DATA_DIR/engines")
+    build_memory_mb: int | None = Field(default=None, gt=0, description="MiB one engine build may take")
+    build_timeout_s: float = Field(default=1800.0, gt=0, description="that one engine build may take")
     max_artifact_bytes: int = Field(default=1 << 30, gt=0)
     max_body_bytes: int = Field(default=64 << 20, gt=0, description="of an inference request")
     upload_idle_s: float = Field(default=30.0, gt=0, description="an upload silent so long is dropped")

@@ -92,6 +92,11 @@ class ArtifactStore:
                 f"artifact {sha256} was damaged on the device's disk and has been dropped", "upload it again"
             ) from error
 
+    def remove(self, sha256: str) -> None:
+        """Forget a stored file; its bytes go with it."""
+        self._unlist(sha256)
+        _log.info("artifact %s: removed", sha256[:12])
+
     def _path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.onnx"
 
@@ -104,6 +109,9 @@ class ArtifactStore:
 
     def _drop(self, sha256: str) -> None:
         _log.error("artifact %s is damaged: dropped", sha256[:12])
+        self._unlist(sha256)
+
+    def _unlist(self, sha256: str) -> None:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM artifacts WHERE sha256 = ?", (sha256,))
         self._path(sha256).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from host.search.progress import OnProgress
 from host.training.config import TrainConfig
 from host.training.evaluate import evaluate
 from host.training.history import Progress
-from host.workflow import TrainedModel, infer_split, shape_of, train_model
+from host.workflow import TrainedModel, batch_size_for, infer_split, shape_of, train_model
 
 __all__ = [
     "RATES",
@@ -92,8 +92,8 @@ def serve_and_query(
     path = folder / family.models[chosen.model]
     artifact = read_artifact(path / "model.onnx")
     agent.put_artifact(artifact)
-    agent.serve(name, ServeRequest(artifact_sha256=artifact.sha256))
-    answers = infer_split(agent, name, dataset.test)
+    serving = agent.serve(name, ServeRequest(artifact_sha256=artifact.sha256)).serving
+    answers = infer_split(agent, name, dataset.test, batch_size=batch_size_for(serving))
     model, _ = load_checkpoint(path)
     offline = evaluate(model, dataset.test, device="cpu").accuracy
     if answers.accuracy != offline:

@@ -112,7 +112,7 @@ def measure_artifact(
     settings: MeasurementSettings,
     *,
     device_fingerprint: str,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: Callable[[Job], None] | None = None,
 ) -> Measurement:
     """Upload, measure, wait. A measurement that fails is returned with its reason, never raised.
 
@@ -126,7 +126,7 @@ def measure_artifact(
     def follow(job: Job) -> None:
         jobs.append(job)
         if on_progress is not None:
-            on_progress(job.progress)
+            on_progress(job)
 
     try:
         result = agent.measure(artifact, request, on_progress=follow)

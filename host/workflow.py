@@ -13,6 +13,7 @@ import torch
 from edge_s4op.artifact import Artifact, Manifest, Preprocessing
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import AgentProtocolError, DataError
+from edge_s4op.messages import ServeRequest
 from host.data.dataset import Dataset, Split
 from host.export import export_model
 from host.models import Classifier, ModelConfig, load_checkpoint, save_checkpoint
@@ -25,6 +26,7 @@ from host.training.loop import train
 __all__ = [
     "Answers",
     "TrainedModel",
+    "batch_size_for",
     "export_checkpoint",
     "infer_split",
     "normalised_for",
@@ -127,6 +129,11 @@ class Answers:
     @property
     def classes(self) -> np.ndarray:
         return self.logits.argmax(-1)
+
+
+def batch_size_for(serving: ServeRequest, wanted: int = 32) -> int:
+    """Sequences a request to a model served so: an engine takes no more than it was built for."""
+    return wanted if serving.backend == "onnxruntime" else min(wanted, serving.max_batch)
 
 
 def infer_split(

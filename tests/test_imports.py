@@ -100,13 +100,13 @@ def test_every_folder_is_a_package(package: str) -> None:
 
 def test_no_extra_brings_both_onnxruntimes() -> None:
     runtimes = {"onnxruntime", "onnxruntime-gpu"}
-    for extras in [("host",), ("agent",), ("host", "agent"), ("agent", "jetson")]:
+    for extras in [("host",), ("agent",), ("host", "agent")]:
         assert distributions(extras) & runtimes == {"onnxruntime"}
     for extras in [("gpu",), ("host-core", "gpu")]:
         assert distributions(extras) & runtimes == {"onnxruntime-gpu"}
 
 
-@pytest.mark.parametrize("extras", [("agent",), ("gpu",), ("agent", "jetson")])
+@pytest.mark.parametrize("extras", [("agent",), ("gpu",)])
 def test_the_device_needs_no_torch(extras: tuple[str, ...]) -> None:
     assert not distributions(extras) & {"torch", "aeon", "matplotlib"}
 

@@ -13,7 +13,8 @@ from edge_s4op.client import AgentClient
 from edge_s4op.errors import UsageError
 from edge_s4op.messages import MODEL_NAME_PATTERN, ServeRequest
 from host.cli.console import emit_json, log
-from host.cli.options import DEFAULT_AGENT, AgentUrl, Json, Threads, checked
+from host.cli.options import DEFAULT_AGENT, AgentUrl, BackendName, Json, Threads, checked
+from host.cli.progress import deploying_bar
 from host.family import FAMILY_NAME, read_family, select
 
 __all__ = ["deploy_command"]
@@ -26,7 +27,11 @@ def deploy_command(
     latency_budget_ms: Annotated[
         float | None, typer.Option(help="Of a family, the most accurate model whose measured p50 fits.")
     ] = None,
+    backend: BackendName = None,
     threads: Threads = 1,
+    max_batch: Annotated[
+        int, typer.Option(help="Most sequences a request: a TensorRT engine is built for that many.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Serve a model on the device under a name.
@@ -38,10 +43,11 @@ def deploy_command(
     _check_name(name)
     path = _model_file(model, latency_budget_ms)
     artifact = read_artifact(path)
-    request = checked(ServeRequest, {"artifact_sha256": artifact.sha256, "threads": threads})
-    with AgentClient.connect(agent) as client:
+    values = {"backend": backend, "threads": threads, "max_batch": max_batch}
+    request = checked(ServeRequest, {"artifact_sha256": artifact.sha256, **values})
+    with AgentClient.connect(agent) as client, deploying_bar(f"loading {path.name}") as follow:
         client.put_artifact(artifact)
-        served = client.serve(name, request)
+        served = client.serve(name, request, on_progress=follow)
         url = f"{client.url}/v2/models/{name}/infer"
     if as_json:
         emit_json({"model": str(path), "url": url, **served.model_dump(mode="json")})

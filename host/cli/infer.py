@@ -11,11 +11,12 @@ import typer
 from edge_s4op.artifact import Manifest
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import AgentError, DataError, UnknownNameError, UsageError
+from edge_s4op.messages import ServeRequest
 from host.cli.console import emit_json, log, result
 from host.cli.options import DEFAULT_AGENT, AgentUrl, Json
 from host.cli.progress import counting_bar
 from host.data.dataset import Split, load_dataset
-from host.workflow import Answers, infer_split, normalised_for
+from host.workflow import Answers, batch_size_for, infer_split, normalised_for
 
 __all__ = ["infer_command"]
 
@@ -30,7 +31,7 @@ def infer_command(
     file: Annotated[
         Path | None, typer.Option(help="Send raw sequences of an .npy file: (n, L), (n, L, C) or tokens.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences a request.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences a request, at most.")] = 32,
     as_json: Json = False,
 ) -> None:
     """Send sequences to a served model and print its answers.
@@ -43,23 +44,29 @@ def infer_command(
     if (dataset is None) == (file is None):
         raise UsageError("what to send is not clear", expected="exactly one of --dataset and --file")
     with AgentClient.connect(agent) as client:
-        manifest = _manifest(client, name)
+        serving = _serving(client, name)
+        manifest = _manifest(client, name, serving)
+        batch_size = batch_size_for(serving, batch_size)
         rows = _of_dataset(dataset, split, manifest) if dataset else _of_file(file or Path(), manifest)
         with counting_bar("sequences", len(rows)) as follow:
             answers = infer_split(client, name, rows, batch_size=batch_size, on_progress=follow)
     _show(answers, manifest, labelled=dataset is not None, as_json=as_json)
 
 
-def _manifest(client: AgentClient, name: str) -> Manifest:
-    served = {model.name: model.serving.artifact_sha256 for model in client.served()}
+def _serving(client: AgentClient, name: str) -> ServeRequest:
+    served = {model.name: model.serving for model in client.served()}
     if not served:
         raise UsageError(f"{client.url} serves no model", fix="serve one with `s4op deploy`")
     if name not in served:
         raise UnknownNameError(f"model on {client.url}", name, served)
+    return served[name]
+
+
+def _manifest(client: AgentClient, name: str, serving: ServeRequest) -> Manifest:
     manifests = {info.sha256: info.manifest for info in client.artifacts()}
-    if served[name] not in manifests:
+    if serving.artifact_sha256 not in manifests:
         raise AgentError(f"{client.url} has lost the file of model {name!r}", fix="deploy it again")
-    return manifests[served[name]]
+    return manifests[serving.artifact_sha256]
 
 
 def _of_dataset(spec: str, split: str, manifest: Manifest) -> Split:

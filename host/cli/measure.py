@@ -11,9 +11,18 @@ from rich.table import Table
 from edge_s4op.artifact import read_artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.files import write_text
-from edge_s4op.messages import Job, MeasurementRequest, MeasurementResult
+from edge_s4op.messages import EngineInfo, Job, MeasurementRequest, MeasurementResult, Parts
 from host.cli.console import emit_json, log, result
-from host.cli.options import DEFAULT_AGENT, AgentUrl, Json, MaxDuration, Precision, Threads, checked
+from host.cli.options import (
+    DEFAULT_AGENT,
+    AgentUrl,
+    BackendName,
+    Json,
+    MaxDuration,
+    Precision,
+    Threads,
+    checked,
+)
 from host.cli.progress import measuring_bar
 
 __all__ = ["ModelFile", "measure_command"]
@@ -24,6 +33,7 @@ ModelFile = Annotated[Path, typer.Argument(help="An ONNX file written by `s4op e
 def measure_command(
     model: ModelFile,
     agent: AgentUrl = DEFAULT_AGENT,
+    backend: BackendName = None,
     threads: Threads = 1,
     batch: Annotated[int, typer.Option(help="Sequences an inference.")] = 1,
     precision: Precision = 0.02,
@@ -40,7 +50,7 @@ def measure_command(
     Example: s4op measure runs/pruned/models/keep-0.50/model.onnx --agent http://jetson:8600
     """
     artifact = read_artifact(model)
-    values = {"threads": threads, "batch": batch, "precision": precision}
+    values = {"backend": backend, "threads": threads, "batch": batch, "precision": precision}
     times = {"max_duration_ms": max_duration_ms, "warmup_ms": warmup_ms}
     request = checked(MeasurementRequest, {"artifact_sha256": artifact.sha256, **values, **times})
     jobs: list[Job] = []
@@ -79,3 +89,24 @@ def _show(measured: MeasurementResult) -> None:
         f"{measured.request.backend} {measured.backend_version}, {measured.throughput_per_s:.1f} runs/s, "
         f"stopped by {measured.stopped_by}"
     )
+    if measured.parts is not None:
+        log.print(f"of that, median ms: {_parts(measured.parts)}")
+    if measured.engine is not None:
+        log.print(_engine(measured.engine))
+
+
+def _parts(parts: Parts) -> str:
+    named = {
+        "copying in": parts.h2d_ms,
+        "computing": parts.compute_ms,
+        "copying out": parts.d2h_ms,
+        "launching (beside them)": parts.enqueue_ms,
+    }
+    return ", ".join(f"{name} {part.median:.4f}" for name, part in named.items())
+
+
+def _engine(engine: EngineInfo) -> str:
+    """What ran, and what is not as one might expect."""
+    plugin = f"SSMConv plugin {engine.plugin}" if engine.plugin else "no SSMConv plugin"
+    graph = "CUDA graph" if engine.cuda_graph else "no CUDA graph"
+    return f"engine {engine.key[:12]}: {plugin}, {graph}" + (f"; {engine.note}" if engine.note else "")

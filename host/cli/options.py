@@ -13,6 +13,7 @@ from edge_s4op.messages import MeasurementSettings
 
 __all__ = [
     "AgentUrl",
+    "BackendName",
     "CheckpointArgument",
     "Json",
     "MaxDuration",
@@ -28,6 +29,12 @@ DEFAULT_AGENT = "http://127.0.0.1:8600"
 
 AgentUrl = Annotated[str, typer.Option("--agent", help="Address of the device agent.", envvar="S4OP_AGENT")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+BackendName = Annotated[
+    str | None,
+    typer.Option(
+        "--backend", help="What runs the model on the device: onnxruntime, tensorrt; default: the agent's."
+    ),
+]
 Threads = Annotated[int, typer.Option(help="CPU threads the model runs on, on the device.")]
 Precision = Annotated[
     float, typer.Option(help="Stop when the 95% interval of the median is within this share of it.")
@@ -51,10 +58,9 @@ def checked(kind: type[T], values: dict[str, object]) -> T:
         raise UsageError(f"{option}: {message}", found=repr(problem["input"])) from error
 
 
-def measurement_settings(threads: int, precision: float, max_duration_ms: float) -> MeasurementSettings:
+def measurement_settings(**values: object) -> MeasurementSettings:
     """How models are measured, from a command's options. Raises UsageError."""
-    values = {"threads": threads, "precision": precision, "max_duration_ms": max_duration_ms}
-    return checked(MeasurementSettings, dict(values))
+    return checked(MeasurementSettings, values)
 
 
 def floats(text: str, option: str) -> tuple[float, ...]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from edge_s4op.messages import Job
+from edge_s4op.messages import Job, ServedModel
 from host.cli.console import log
 from host.family import Trial
 from host.search import SearchProgress
 from host.training.history import Progress as TrainingProgress
 
-__all__ = ["counting_bar", "measuring_bar", "searching_bar", "training_bar"]
+__all__ = ["counting_bar", "deploying_bar", "measuring_bar", "searching_bar", "training_bar"]
 
 
 def _bars() -> Progress:
@@ -55,9 +55,17 @@ def measuring_bar(description: str) -> Iterator[Callable[[Job], None]]:
 
         def follow(job: Job) -> None:
             waiting = f", {job.position} before it" if job.position else ""
-            bars.update(task, completed=round(100 * job.progress), note=job.state + waiting)
+            bars.update(task, note=(job.stage or job.state) + waiting, **_share(job.progress))
 
         yield follow
+
+
+@contextlib.contextmanager
+def deploying_bar(description: str) -> Iterator[Callable[[ServedModel], None]]:
+    """A bar of one model being loaded; yields what `AgentClient.serve` takes as `on_progress`."""
+    with _bars() as bars:
+        task = bars.add_task(description, total=100, note="")
+        yield lambda served: bars.update(task, note=served.stage or "", **_share(served.progress))
 
 
 @contextlib.contextmanager
@@ -85,8 +93,13 @@ def _draw_step(bars: Progress, task: TaskID, at: SearchProgress) -> None:
         )
         completed, total = training.epoch, training.epochs
     else:
-        completed, total, note = round(100 * (at.fraction or 0)), 100, ""
+        completed, total, note = round(100 * (at.fraction or 0)), 100, at.stage or ""
     bars.update(task, description=f"{name}: {at.phase}", completed=completed, total=total, note=note)
+
+
+def _share(progress: float | None) -> dict[str, float | None]:
+    """How a bar shows a share done; one of unknown length pulses."""
+    return {"total": None} if progress is None else {"total": 100, "completed": round(100 * progress)}
 
 
 def _sentence(at: SearchProgress, trial: Trial) -> str:

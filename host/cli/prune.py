@@ -12,6 +12,7 @@ from host.cli.console import emit_json, log, result, resumable
 from host.cli.options import (
     DEFAULT_AGENT,
     AgentUrl,
+    BackendName,
     CheckpointArgument,
     Json,
     MaxDuration,
@@ -58,6 +59,7 @@ def prune_command(
     latency_budget_ms: Annotated[
         float | None, typer.Option(help="Name the most accurate model whose measured p50 fits.")
     ] = None,
+    backend: BackendName = None,
     threads: Threads = 1,
     precision: Precision = 0.02,
     max_duration_ms: MaxDuration = 3000.0,
@@ -88,7 +90,9 @@ def prune_command(
             "training": provenance.training,
             "fine_tune_epochs": fine_tune_epochs,
             "fine_tune_lr": fine_tune_lr,
-            "measurement": measurement_settings(threads, precision, max_duration_ms),
+            "measurement": measurement_settings(
+                backend=backend, threads=threads, precision=precision, max_duration_ms=max_duration_ms
+            ),
         },
     )
     dataset = provenance.data.load()

@@ -88,7 +88,9 @@ def _measured(search: Search, model: Classifier, at: SearchProgress) -> Measurem
             artifact,
             settings,
             device_fingerprint=fingerprint,
-            on_progress=lambda fraction: search.report(at, phase="measure", fraction=fraction),
+            on_progress=lambda job: search.report(
+                at, phase="measure", stage=job.stage, fraction=job.progress
+            ),
         )
         search.cache.put(key, measurement)
     search.report(at, phase=phase, latency=_latency(measurement), error=measurement.error)

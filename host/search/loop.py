@@ -55,6 +55,7 @@ def prune_search(
     stages = _stages(options)
     model = _unpruned_model(checkpoint_dir, dataset)
     device = agent.device()
+    options = _on_a_named_backend(options, device)
     folder = open_folder(Path(run_dir), _identity(model, dataset, options, device), resume=resume)
     search = Search(
         checkpoint_dir=Path(checkpoint_dir),
@@ -121,6 +122,13 @@ def _stages(options: PruneOptions) -> tuple[Stage, ...]:
     CRITERIA.get(options.criterion)
     ALLOCATORS.get(options.allocator)
     return tuple(SCHEDULES.get(options.schedule)(options.rates))
+
+
+def _on_a_named_backend(options: PruneOptions, device: DeviceFacts) -> PruneOptions:
+    """Latencies of two backends do not compare: the agent's default must not change between two runs."""
+    backend = options.measurement.backend or device.default_backend
+    measurement = options.measurement.model_copy(update={"backend": backend})
+    return options.model_copy(update={"measurement": measurement})
 
 
 def _unpruned_model(checkpoint_dir: Path, dataset: Dataset) -> Classifier:

@@ -20,7 +20,7 @@ class SearchProgress:
 
     phase       what else is set
     export      the structure is about to be exported
-    measure     `fraction` of the measurement done
+    measure     `stage` of the measurement, such as "building engine", and `fraction` of that done, if known
     measured    `latency`, or `error` if the device could not measure it
     reused      the same, from an earlier measurement of the same structure
     fine-tune   `training`, the epoch's progress
@@ -34,6 +34,7 @@ class SearchProgress:
     candidate: int
     candidates: int
     phase: Phase
+    stage: str | None = None
     fraction: float | None = None
     latency: Latency | None = None
     error: str | None = None

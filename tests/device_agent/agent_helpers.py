@@ -62,6 +62,7 @@ def manifest_of(inputs: list[str], outputs: list[str], datatype: str) -> Manifes
 
     return Manifest(
         model_kind="test",
+        precision="fp16" if datatype == "FP16" else "fp32",
         inputs=infos(inputs),
         outputs=infos(outputs),
         d_model=1,

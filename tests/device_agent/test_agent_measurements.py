@@ -13,30 +13,10 @@ import pytest
 
 from device_agent.device import Device, local_device
 from device_agent.lease import DeviceLease
-from edge_s4op.artifact import Artifact
 from edge_s4op.errors import MeasurementError
-from edge_s4op.messages import Job, MeasurementRequest
 from tests.device_agent.agent_helpers import scaling_artifact
+from tests.device_agent.agent_requests import ended, quick, upload
 from tests.device_agent.fakes import Gate, gated_device, wait_until
-
-
-def quick(artifact: Artifact, **changes: object) -> dict:
-    fields = {"warmup_ms": 0, "max_duration_ms": 30, "min_iterations": 20} | changes
-    return MeasurementRequest(artifact_sha256=artifact.sha256, **fields).model_dump()
-
-
-def upload(http: httpx.Client, artifact: Artifact) -> Artifact:
-    answer = http.put(f"/v1/artifacts/{artifact.sha256}", content=artifact.content)
-    assert answer.status_code in (200, 201)
-    return artifact
-
-
-def ended(http: httpx.Client, job_id: str) -> Job:
-    def read() -> Job:
-        return Job.model_validate(http.get(f"/v1/measurements/{job_id}").json())
-
-    wait_until(lambda: read().state not in ("queued", "running"))
-    return read()
 
 
 def test_a_measurement_is_accepted_run_and_kept_with_its_samples(http: httpx.Client) -> None:

@@ -21,24 +21,10 @@ from device_agent.device import Device, local_device
 from device_agent.lease import DeviceLease
 from edge_s4op.artifact import Artifact
 from edge_s4op.errors import CorruptArtifactError
-from edge_s4op.runtime import Array, Runner
+from edge_s4op.runtime import Array, Runner, RunnerOptions
 from tests.device_agent.agent_helpers import scaling_artifact
+from tests.device_agent.agent_requests import first_output, infer, serve
 from tests.device_agent.fakes import wait_until
-
-
-def serve(http: httpx.Client, name: str, artifact: Artifact) -> httpx.Response:
-    http.put(f"/v1/artifacts/{artifact.sha256}", content=artifact.content)
-    return http.put(f"/v1/models/{name}", json={"artifact_sha256": artifact.sha256})
-
-
-def infer(http: httpx.Client, name: str) -> httpx.Response:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-    return http.post(f"/v2/models/{name}/infer", json={"inputs": [tensor], "outputs": [{"name": "y"}]})
-
-
-def first_output(answer: httpx.Response) -> list[float]:
-    assert answer.status_code == 200, answer.text
-    return answer.json()["outputs"][0]["data"]
 
 
 def test_a_model_is_served_replaced_and_removed(http: httpx.Client) -> None:
@@ -135,9 +121,9 @@ def test_a_model_being_loaded_is_503_and_asks_to_come_back(start) -> None:
     http.__exit__(None, None, None)
     here, let_go = local_device(), threading.Event()
 
-    def slow_open(artifact: Artifact, backend: str, threads: int) -> Runner:
+    def slow_open(artifact: Artifact, backend: str, options: RunnerOptions) -> Runner:
         let_go.wait(10)
-        return here.open_runner(artifact, backend, threads)
+        return here.open_runner(artifact, backend, options)
 
     http = start(device=Device(here.facts, here.backends, slow_open, here.measure))
     answer = infer(http, "m")
@@ -151,10 +137,10 @@ def test_a_model_being_loaded_is_503_and_asks_to_come_back(start) -> None:
 def test_a_refused_replacement_leaves_the_old_model(start) -> None:
     here, refuse = local_device(), threading.Event()
 
-    def choosy_open(artifact: Artifact, backend: str, threads: int) -> Runner:
+    def choosy_open(artifact: Artifact, backend: str, options: RunnerOptions) -> Runner:
         if refuse.is_set():
             raise CorruptArtifactError("this device refuses it")
-        return here.open_runner(artifact, backend, threads)
+        return here.open_runner(artifact, backend, options)
 
     http = start(device=Device(here.facts, here.backends, choosy_open, here.measure))
     serve(http, "m", scaling_artifact(2.0))
@@ -193,8 +179,8 @@ def test_requests_survive_replacing_under_load(start) -> None:
     here = local_device()
     complaints: list[str] = []
 
-    def touchy_open(artifact: Artifact, backend: str, threads: int) -> Touchy:
-        return Touchy(here.open_runner(artifact, backend, threads), complaints)
+    def touchy_open(artifact: Artifact, backend: str, options: RunnerOptions) -> Touchy:
+        return Touchy(here.open_runner(artifact, backend, options), complaints)
 
     http = start(device=Device(here.facts, here.backends, touchy_open, here.measure))
     artifacts = [scaling_artifact(factor) for factor in (2.0, 3.0)]

@@ -20,7 +20,7 @@ IMAGES = {
     "agent-cpu": DOCKER / "agent-cpu.Dockerfile",
     "host": DOCKER / "host.Dockerfile",
 }
-EXTRAS = {"agent": "agent,jetson", "agent-cpu": "agent", "host": "host"}
+EXTRAS = {"agent": "agent", "agent-cpu": "agent", "host": "host"}
 HEADER = """#define NV_TENSORRT_MAJOR {} //!< TensorRT major version.
 #define NV_TENSORRT_MINOR {} //!< TensorRT minor version.
 """

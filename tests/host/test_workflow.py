@@ -16,7 +16,15 @@ from host.models import ModelConfig, load_checkpoint
 from host.provenance import DataSource
 from host.training.config import TrainConfig
 from host.training.evaluate import evaluate
-from host.workflow import TrainedModel, export_checkpoint, infer_split, normalised_for, shape_of, train_model
+from host.workflow import (
+    TrainedModel,
+    batch_size_for,
+    export_checkpoint,
+    infer_split,
+    normalised_for,
+    shape_of,
+    train_model,
+)
 from tests.host.cli.cli_samples import arrays, save_npz
 from tests.host.search.search_samples import agent_in_process
 
@@ -113,3 +121,11 @@ def test_data_of_another_shape_are_refused(tmp_path: Path, shape: tuple[int, ...
     split = Split(np.zeros(shape, np.float32), np.zeros(2, np.int64), None)
     with pytest.raises(DataError, match=r"do not fit the served model; expected .*\[16, 1\]"):
         normalised_for(manifest, split, manifest.preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("backend", "max_batch", "size"), [("onnxruntime", 1, 32), ("tensorrt", 1, 1), ("tensorrt", 64, 32)]
+)
+def test_a_request_is_no_larger_than_the_engine_takes(backend: str, max_batch: int, size: int) -> None:
+    serving = ServeRequest(artifact_sha256="0" * 64, backend=backend, max_batch=max_batch)
+    assert batch_size_for(serving) == size

@@ -57,6 +57,7 @@ def test_which_operators_are_kept_and_dropout_do_not_matter() -> None:
         key_of(CONFIG, (4, 8), "device", SETTINGS),
         key_of(CONFIG, (8, 4), "another device", SETTINGS),
         key_of(CONFIG, (8, 4), "device", MeasurementSettings(threads=2)),
+        key_of(CONFIG, (8, 4), "device", MeasurementSettings(backend="tensorrt")),
         key_of(CONFIG.model_copy(update={"seq_len": 17}), (8, 4), "device", SETTINGS),
         key_of(CONFIG.model_copy(update={"kind": "s4"}), (8, 4), "device", SETTINGS),
     ],
