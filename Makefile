@@ -10,7 +10,7 @@ BENCH_FLAGS := $(if $(filter 0,$(QUICK)),,--quick)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test check bench $(BENCHMARKS:%=bench-%) clean
+.PHONY: help install demo test check bench $(BENCHMARKS:%=bench-%) plugin clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,11 @@ bench: $(BENCHMARKS:%=bench-%)  ## run every benchmark (QUICK=0 for the full one
 
 $(BENCHMARKS:%=bench-%): bench-%: $(STAMP)
 	$(BIN)/python -m benchmarks.$* $(BENCH_FLAGS)
+
+plugin:  ## build the TensorRT plugin into build/trt_plugins (TENSORRT_ROOT=, CUDA_ARCHITECTURES=)
+	cmake -S trt_plugins -B build/trt_plugins \
+		-DTENSORRT_ROOT='$(TENSORRT_ROOT)' -DCUDA_ARCHITECTURES='$(CUDA_ARCHITECTURES)'
+	cmake --build build/trt_plugins --parallel 2
 
 clean:  ## remove caches and demo-output/, keep .venv and runs/
 	rm -rf demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache

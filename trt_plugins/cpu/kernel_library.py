@@ -24,6 +24,7 @@ __all__ = [
     "build",
     "problem_of",
     "random_weights",
+    "weights_of",
 ]
 
 Array = npt.NDArray[Any]
@@ -82,9 +83,21 @@ def random_weights(
     wrapped = np.remainder(poles.imag + np.pi, 2 * np.pi) - np.pi  # as edge_s4op/op.py stores it
     pole_pairs = np.stack([poles.real, wrapped], -1).astype(np.float32)
     residue_pairs = np.stack([residues.real, residues.imag], -1).astype(np.float32)
-    k = s4d_kernel(_complex(pole_pairs), _complex(residue_pairs), length).astype(np.float32)
-    d = rng.normal(size=kept).astype(np.float32)
-    return Weights(tuple(channels), num_channels, k, d, pole_pairs, residue_pairs)
+    return weights_of(rng, channels, num_channels, pole_pairs, residue_pairs, length)
+
+
+def weights_of(
+    rng: np.random.Generator,
+    channels: Sequence[int],
+    num_channels: int,
+    poles: Array,
+    residues: Array,
+    length: int,
+) -> Weights:
+    """Operators with these float32 poles and residues (Hk, M, 2), their kernel, and a random d."""
+    k = s4d_kernel(_complex(poles), _complex(residues), length).astype(np.float32)
+    d = rng.normal(size=len(channels)).astype(np.float32)
+    return Weights(tuple(channels), num_channels, k, d, poles, residues)
 
 
 @dataclass(frozen=True)

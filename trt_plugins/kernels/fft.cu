@@ -158,8 +158,8 @@ template <typename P, typename Io, bool Alone> struct ConvolutionKernel {
       const int batch = step / P::kSplit, j = step % P::kSplit;
       block.forThreads([&](int thread) {
         if (rows.index(thread) < 0) return;
-        if (!kWhole) factors[thread] = firstFactors<P>(P::lane(thread), j);
         if (j == 0) skip(rows, batch, thread, x[thread], sums[thread]);
+        if (!kWhole) factors[thread] = firstFactors<P>(P::lane(thread), j);
         S4OP_ROLL
         for (int buffer = 0; buffer < kBuffers; ++buffer) {
           const auto inputs = [&](int s) {
@@ -266,7 +266,6 @@ template <typename P, typename Io, bool Alone> struct ConvolutionKernel {
 template <typename Io> struct CutKernel {
   using P = Plan<kLongest>;
   static constexpr int kThreads = P::kThreads;
-  static constexpr int kBlocks = P::kBlocks;
   static constexpr size_t kSharedBytes = P::sharedBytes(1);
   using Args = ConvolutionArgs<Io>;
 
@@ -302,7 +301,8 @@ template <typename Io> struct CutKernel {
         Complex v[kHeld];
         inverseFirst<P>(points, factors[thread], thread, v);
         const size_t at = rows.begin(batch, thread) + skip + thread;
-        write(args, args.d[rows.index(0)], args.length - skip - thread, at, tables, v, carry[thread]);
+        const float d = args.d[rows.index(0)];
+        write(args.x + at, args.y + at, args.length - skip - thread, args.gelu, d, tables, v, carry[thread]);
       });
     }
   }
@@ -332,7 +332,7 @@ template <typename Io> struct CutKernel {
     lastInverse<P>(points, thread, 0, sum);
   }
 
-  static S4OP_DEVICE void write(const Args& args, float d, int length, size_t at, const Tables<P>& tables,
+  static S4OP_DEVICE void write(const Io* x, Io* y, int length, bool gelu, float d, const Tables<P>& tables,
                                 const Complex* v, Inputs<P>& carry) {
     S4OP_UNROLL
     for (int e = 0; e < kHeld; ++e) {
@@ -340,8 +340,7 @@ template <typename Io> struct CutKernel {
       const float here = v[e].re * weight.re + v[e].im * weight.im + carry.values[e];
       carry.values[e] = v[e].im * weight.re - v[e].re * weight.im;
       const int i = e * P::kRowThreads;
-      if (i >= length) continue;
-      args.y[at + i] = finish<Io>(here * (1.0f / P::kLength) + d * toFloat(args.x[at + i]), args.gelu);
+      if (i < length) y[i] = finish<Io>(here * (1.0f / P::kLength) + d * toFloat(x[i]), gelu);
     }
   }
 };
