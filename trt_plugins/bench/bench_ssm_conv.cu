@@ -2,9 +2,9 @@
 //
 //   bench_ssm_conv [--check | --time] [--quick] [--sizes B,H,Hk,L[,M] ...]
 //
-// Without a choice: checks, then times, of the sizes given or of those we report. --quick: fewer and smaller ones.
-// Prints a table and one JSON object as its last line. Exit status: 0, 1 if a check failed, 2 without a CUDA device
-// or for a wrong argument. Compiled without CUDA it checks on the CPU: --check.
+// Without a choice: checks, then times. --sizes: what is timed, instead of what we report. --quick: fewer and
+// smaller problems. Prints a table and one JSON object as its last line. Exit status: 0, 1 if a check failed,
+// 2 without a CUDA device or for a wrong argument. Compiled without CUDA it checks on the CPU: --check.
 #include "checks.h"
 
 #ifdef __CUDACC__
@@ -44,7 +44,8 @@ Options parsed(int count, char** arguments) {
       }
     }
     for (int length : {256, 1024, 4096}) options.sizes.push_back({16, 128, 128, length, 32});
-    if (options.quick) options.sizes = {{1, 128, 128, 427, 32}, {1, 128, 128, 1024, 32}, {1, 128, 128, 4096, 32}};
+    if (options.quick)
+      options.sizes = {{1, 128, 128, 427, 32}, {1, 128, 128, 1024, 32}, {1, 128, 128, 4096, 32}};
   }
   return options;
 }
@@ -60,8 +61,8 @@ struct Row {
 std::vector<Row> timings(const Options& options, const Device& device, double bandwidth) {
   std::vector<Row> rows;
   const int rounds = options.quick ? 7 : 21;
-  std::printf("%-14s %4s %5s %5s %6s %12s %12s %10s %8s\n", "tactic", "B", "H", "kept", "L", "in L2 us", "not in L2 us",
-              "floor us", "of floor");
+  std::printf("%-14s %4s %5s %5s %6s %12s %12s %10s %8s\n", "tactic", "B", "H", "kept", "L", "in L2 us",
+              "not in L2 us", "floor us", "of floor");
   for (const Sizes& sizes : options.sizes) {
     const HostLayer layer(sizes);
     for (const Variant& variant : kVariants) {
@@ -69,8 +70,8 @@ std::vector<Row> timings(const Options& options, const Device& device, double ba
       const Row row{sizes, variant.name, launchSeconds(variant, layer, 1, rounds),
                     launchSeconds(variant, layer, coldSets(variant, sizes, device), rounds),
                     floorSeconds(variant, sizes, device, bandwidth)};
-      std::printf("%-14s %4d %5d %5d %6d %12.2f %12.2f %10.2f %7.0f%%\n", row.name, sizes.batch, sizes.channels,
-                  sizes.kept, sizes.length, row.warm * 1e6, row.cold * 1e6, row.floor * 1e6,
+      std::printf("%-14s %4d %5d %5d %6d %12.2f %12.2f %10.2f %7.0f%%\n", row.name, sizes.batch,
+                  sizes.channels, sizes.kept, sizes.length, row.warm * 1e6, row.cold * 1e6, row.floor * 1e6,
                   100 * row.floor / row.cold);
       std::fflush(stdout);
       rows.push_back(row);
@@ -79,17 +80,20 @@ std::vector<Row> timings(const Options& options, const Device& device, double ba
   return rows;
 }
 
-std::string json(const Device& device, double bandwidth, const CheckCount& checks, const std::vector<Row>& rows) {
+std::string json(const Device& device, double bandwidth, const CheckCount& checks,
+                 const std::vector<Row>& rows) {
   char text[512];
-  std::snprintf(text, sizeof text,
-                "{\"gpu\": \"%s\", \"compute_capability\": \"%d.%d\", \"bandwidth_gb_s\": %.1f, \"checks\": %d, "
-                "\"failed\": %d, \"timings\": [",
-                device.name.c_str(), device.major, device.minor, bandwidth * 1e-9, checks.done, checks.failed);
+  std::snprintf(
+      text, sizeof text,
+      "{\"gpu\": \"%s\", \"compute_capability\": \"%d.%d\", \"bandwidth_gb_s\": %.1f, \"checks\": %d, "
+      "\"failed\": %d, \"timings\": [",
+      device.name.c_str(), device.major, device.minor, bandwidth * 1e-9, checks.done, checks.failed);
   std::string all = text;
   for (size_t i = 0; i < rows.size(); ++i) {
     const Row& r = rows[i];
     std::snprintf(text, sizeof text,
-                  "%s{\"tactic\": \"%s\", \"batch\": %d, \"channels\": %d, \"kept\": %d, \"length\": %d, \"modes\": %d, "
+                  "%s{\"tactic\": \"%s\", \"batch\": %d, \"channels\": %d, \"kept\": %d, \"length\": %d, "
+                  "\"modes\": %d, "
                   "\"warm_us\": %.3f, \"cold_us\": %.3f, \"floor_us\": %.3f}",
                   i == 0 ? "" : ", ", r.name, r.sizes.batch, r.sizes.channels, r.sizes.kept, r.sizes.length,
                   r.sizes.modes, r.warm * 1e6, r.cold * 1e6, r.floor * 1e6);
@@ -101,7 +105,8 @@ std::string json(const Device& device, double bandwidth, const CheckCount& check
 int run(const Options& options) {
   const Device device = presentDevice();
   std::printf("# bench_ssm_conv on %s, sm_%d%d, %d multiprocessors, %.1f MiB of L2\n", device.name.c_str(),
-              device.major, device.minor, device.multiprocessors, static_cast<double>(device.l2Bytes) / (1 << 20));
+              device.major, device.minor, device.multiprocessors,
+              static_cast<double>(device.l2Bytes) / (1 << 20));
   CheckCount checks;
   if (options.check) checks = runChecks(options.quick, device.sharedBytes);
   if (options.check) std::printf("checks: %d, wrong: %d\n", checks.done, checks.failed);

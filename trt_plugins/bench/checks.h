@@ -13,8 +13,9 @@ struct CheckCount {
 
 inline std::vector<Sizes> checkSizes(bool small) {
   std::vector<Sizes> all;
-  const std::vector<int> lengths = small ? std::vector<int>{1, 2, 63, 65, 150, 427, 1025}
-                                         : std::vector<int>{1, 2, 63, 64, 150, 256, 427, 1024, 1460, 4096, 16384, 20000};
+  const std::vector<int> lengths =
+      small ? std::vector<int>{1, 2, 63, 65, 150, 427, 1025}
+            : std::vector<int>{1, 2, 63, 64, 150, 256, 427, 1024, 1460, 4096, 16384, 20000};
   for (int length : lengths) {
     const bool shortOne = length <= 1460;
     all.push_back({1, shortOne ? 5 : 2, shortOne ? 3 : 1, length, 32});
@@ -24,7 +25,8 @@ inline std::vector<Sizes> checkSizes(bool small) {
 }
 
 // The same launch out of a CUDA graph; on a CPU plainly again.
-inline void launchCaptured(Tactic tactic, const Problem& problem, const KeptSet& kept, const Operands& operands) {
+inline void launchCaptured(Tactic tactic, const Problem& problem, const KeptSet& kept,
+                           const Operands& operands) {
 #ifdef __CUDACC__
   cudaStream_t stream;
   cudaGraph_t graph;
@@ -49,8 +51,8 @@ inline bool sameBits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 // Pruned channels are copies (or their GELU, within rounding).
-inline bool passedThrough(const HostLayer& layer, const std::vector<float>& x, const std::vector<float>& y, bool gelu,
-                          Type type) {
+inline bool passedThrough(const HostLayer& layer, const std::vector<float>& x, const std::vector<float>& y,
+                          bool gelu, Type type) {
   const Sizes& s = layer.sizes;
   const double tolerance = type == Type::kHalf ? 1e-3 : 1e-6;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -89,12 +91,14 @@ inline CheckCount runChecks(bool small, size_t sharedBytes) {
       const std::vector<double> wanted = reference(layer, x);
       for (const Variant& variant : kVariants) {
         for (bool gelu : {false, true}) {
-          if (variant.type != type || !supports(variant.tactic, problemOf(sizes, type, gelu), sharedBytes)) continue;
+          if (variant.type != type || !supports(variant.tactic, problemOf(sizes, type, gelu), sharedBytes))
+            continue;
           const std::string wrong = checkOne(variant, layer, x, wanted, gelu);
           ++count.done;
           if (wrong.empty()) continue;
           ++count.failed;
-          std::printf("WRONG: %s, %s%s: %s\n", variant.name, sizes.text().c_str(), gelu ? " gelu" : "", wrong.c_str());
+          std::printf("WRONG: %s, %s%s: %s\n", variant.name, sizes.text().c_str(), gelu ? " gelu" : "",
+                      wrong.c_str());
         }
       }
     }

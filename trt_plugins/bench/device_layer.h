@@ -41,7 +41,8 @@ class Buffer {
     std::free(data_);
 #endif
   }
-  template <typename T> void put(const std::vector<T>& values) {
+  template <typename T>
+  void put(const std::vector<T>& values) {
     const size_t bytes = values.size() * sizeof(T);
 #ifdef __CUDACC__
     check(cudaMemcpy(data_, values.data(), bytes, cudaMemcpyHostToDevice), "copy to the device");
@@ -49,10 +50,12 @@ class Buffer {
     std::memcpy(data_, values.data(), bytes);
 #endif
   }
-  template <typename T> std::vector<T> get(size_t count) const {
+  template <typename T>
+  std::vector<T> get(size_t count) const {
     std::vector<T> values(count);
 #ifdef __CUDACC__
-    check(cudaMemcpy(values.data(), data_, count * sizeof(T), cudaMemcpyDeviceToHost), "copy from the device");
+    check(cudaMemcpy(values.data(), data_, count * sizeof(T), cudaMemcpyDeviceToHost),
+          "copy from the device");
 #else
     std::memcpy(values.data(), data_, count * sizeof(T));
 #endif
@@ -75,8 +78,9 @@ class Buffer {
 class DeviceLayer {
  public:
   DeviceLayer(const HostLayer& layer, const std::vector<float>& x, Type type, size_t workspaceBytes)
-      : type_(type), count_(x.size()), x_(bytes()), y_(bytes()), k_(layer.k.size() * 4), d_(layer.d.size() * 4),
-        poles_(layer.poles.size() * 4), residues_(layer.residues.size() * 4), workspace_(workspaceBytes) {
+      : type_(type), count_(x.size()), x_(bytes()), y_(bytes()), k_(layer.k.size() * 4),
+        d_(layer.d.size() * 4), poles_(layer.poles.size() * 4), residues_(layer.residues.size() * 4),
+        workspace_(workspaceBytes) {
     putInput(x);
     k_.put(layer.k);
     d_.put(layer.d);
@@ -87,7 +91,8 @@ class DeviceLayer {
   }
   Operands operands() const {
     const auto floats = [](const Buffer& buffer) { return static_cast<const float*>(buffer.data()); };
-    return {x_.data(), floats(k_), floats(d_), floats(poles_), floats(residues_), y_.data(), workspace_.data()};
+    return {x_.data(),         floats(k_), floats(d_),       floats(poles_),
+            floats(residues_), y_.data(),  workspace_.data()};
   }
   // Fill y with NaN: what a launch leaves out shows.
   void spoil() { y_.fill(0xff, bytes()); }

@@ -100,8 +100,8 @@ inline std::vector<double> reference(const HostLayer& layer, const std::vector<f
 inline double geluOf(double x) { return 0.5 * x * (1.0 + std::erf(x * std::sqrt(0.5))); }
 
 // Relative RMS error over the kept channels' outputs; infinite if a value is not finite.
-inline double relativeError(const HostLayer& layer, const std::vector<float>& y, const std::vector<double>& wanted,
-                            bool gelu) {
+inline double relativeError(const HostLayer& layer, const std::vector<float>& y,
+                            const std::vector<double>& wanted, bool gelu) {
   const Sizes& s = layer.sizes;
   double error = 0, scale = 0;
   for (int b = 0; b < s.batch; ++b) {

@@ -3,9 +3,9 @@
 #
 #   trt_plugins/bench/run_on_gpu.sh [--quick]
 #
-# builds, runs compute-sanitizer (memcheck, racecheck) on small sizes, checks every tactic at every length, and
-# ends with `python -m benchmarks.ssm_conv`. Needs CUDA's nvcc and compute-sanitizer; $PYTHON (default python3) with
-# numpy, and a CUDA build of torch to be measured beside it. S4OP_BENCH_FOLDER: where to build.
+# builds, runs compute-sanitizer (memcheck, racecheck) on small sizes, checks every tactic at every length,
+# and ends with `python -m benchmarks.ssm_conv`. Needs CUDA's nvcc and compute-sanitizer; $PYTHON (default
+# python3) with numpy, and a CUDA build of torch to be measured beside it. S4OP_BENCH_FOLDER: where to build.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)

@@ -18,7 +18,8 @@ extern "C" {
 int64_t s4op_shared_bytes() {
   int device = 0, bytes = 0;
   cudaError_t status = cudaGetDevice(&device);
-  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   return status == cudaSuccess ? bytes : -static_cast<int64_t>(status);
 }
 
@@ -36,12 +37,12 @@ int32_t s4op_prepare(int32_t tactic, const int32_t* problem) {
 }
 
 // Only launches. `channels` is host memory and read before the return. 0 or a cudaError_t.
-int32_t s4op_launch(int32_t tactic, const int32_t* problem, const int32_t* channels, const void* x, const float* k,
-                    const float* d, const float* poles, const float* residues, void* y, void* workspace,
-                    void* stream) {
+int32_t s4op_launch(int32_t tactic, const int32_t* problem, const int32_t* channels, const void* x,
+                    const float* k, const float* d, const float* poles, const float* residues, void* y,
+                    void* workspace, void* stream) {
   const Problem p = problemOf(problem);
-  return launch(static_cast<Tactic>(tactic), p, keptSet(channels, p.kept), {x, k, d, poles, residues, y, workspace},
-                static_cast<Stream>(stream));
+  return launch(static_cast<Tactic>(tactic), p, keptSet(channels, p.kept),
+                {x, k, d, poles, residues, y, workspace}, static_cast<Stream>(stream));
 }
 
 }  // extern "C"

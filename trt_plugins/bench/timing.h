@@ -23,12 +23,8 @@ inline Device presentDevice() {
   check(cudaGetDeviceProperties(&properties, 0), "device properties");
   int kilohertz = 0;
   check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, 0), "clock rate");
-  return {properties.name,
-          properties.multiProcessorCount,
-          properties.major,
-          properties.minor,
-          properties.sharedMemPerBlockOptin,
-          static_cast<size_t>(properties.l2CacheSize),
+  return {properties.name,  properties.multiProcessorCount,    properties.major,
+          properties.minor, properties.sharedMemPerBlockOptin, static_cast<size_t>(properties.l2CacheSize),
           kilohertz * 1e3};
 }
 
@@ -42,7 +38,8 @@ inline double tensorOperations(const Device& device) {
 // A graph of launches, replayed: the processor's own time for a launch does not count.
 class Replay {
  public:
-  template <typename Enqueue> explicit Replay(Enqueue enqueue) {
+  template <typename Enqueue>
+  explicit Replay(Enqueue enqueue) {
     cudaGraph_t graph;
     check(cudaStreamCreate(&stream_), "stream");
     check(cudaEventCreate(&start_), "event");
@@ -125,7 +122,8 @@ inline Work leastWork(const Variant& variant, const Sizes& s) {
 }
 
 // Seconds under which no launch can be: memory or arithmetic, whichever is more.
-inline double floorSeconds(const Variant& variant, const Sizes& sizes, const Device& device, double bandwidth) {
+inline double floorSeconds(const Variant& variant, const Sizes& sizes, const Device& device,
+                           double bandwidth) {
   const Work work = leastWork(variant, sizes);
   const double tf32 = variant.type == Type::kFloat ? 0.5 : 1;
   const double perClock = work.tensorCores ? 2 * tensorOperations(device) * tf32 : 2 * 128;

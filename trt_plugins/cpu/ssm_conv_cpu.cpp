@@ -23,8 +23,9 @@ int64_t s4op_workspace_bytes(int32_t tactic, const int32_t* problem) {
 
 // Runs the operator; `reversed` turns the order of blocks, threads and warps around. Returns 0, or the
 // launch's error, or -1 if the kernel wrote behind its workspace.
-int32_t s4op_run(int32_t tactic, const int32_t* problem, const int32_t* channels, const void* x, const float* k,
-                 const float* d, const float* poles, const float* residues, void* y, int32_t reversed) {
+int32_t s4op_run(int32_t tactic, const int32_t* problem, const int32_t* channels, const void* x,
+                 const float* k, const float* d, const float* poles, const float* residues, void* y,
+                 int32_t reversed) {
   constexpr unsigned char kGuard = 0xa5;
   const Problem p = problemOf(problem);
   const auto chosen = static_cast<Tactic>(tactic);
@@ -34,7 +35,8 @@ int32_t s4op_run(int32_t tactic, const int32_t* problem, const int32_t* channels
   CpuOrder::reversed() = reversed != 0;
   const KeptSet kept = keptSet(channels, p.kept);
   int status = prepare(chosen, p);
-  if (status == 0) status = launch(chosen, p, kept, {x, k, d, poles, residues, y, workspace.data() + skip}, nullptr);
+  if (status == 0)
+    status = launch(chosen, p, kept, {x, k, d, poles, residues, y, workspace.data() + skip}, nullptr);
   for (size_t i = 0; i < skip; ++i) {
     if (workspace[i] != kGuard) return -1;
   }

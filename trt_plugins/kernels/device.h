@@ -97,7 +97,8 @@ template <typename Kernel> struct Resident<Kernel, decltype(void(Kernel::kBlocks
 };
 
 template <typename Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads, Resident<Kernel>::kBlocks) runKernel(const typename Kernel::Args args) {
+__global__ void __launch_bounds__(Kernel::kThreads, Resident<Kernel>::kBlocks)
+    runKernel(const typename Kernel::Args args) {
   extern __shared__ __align__(128) char shared[];
   Block block(shared);
   Kernel::block(block, args);
@@ -201,12 +202,25 @@ template <typename T> class Private {
   std::vector<T> values_;
 };
 
-template <typename Kernel> int prepareKernel(size_t) { return 0; }
+// A kernel's dynamic shared memory, as CUDA limits it: 48 KiB until prepareKernel allows more.
+template <typename Kernel> size_t& allowedSharedBytes() {
+  static size_t bytes = 48 * 1024;
+  return bytes;
+}
+
+template <typename Kernel> int prepareKernel(size_t sharedBytes) {
+  if (sharedBytes > 163 * 1024) return 1;  // cudaErrorInvalidValue on an Orin
+  if (sharedBytes > 48 * 1024) allowedSharedBytes<Kernel>() = sharedBytes;
+  return 0;
+}
 
 template <typename Kernel>
 int launchKernel(int gridX, int gridY, size_t sharedBytes, const typename Kernel::Args& args, Stream) {
-  // Guarded and filled with NaN, for each block anew: reads of what no thread wrote show.
-  std::vector<uint32_t> shared(sharedBytes / 4 + 8);
+  if (gridX < 1 || gridY < 1 || gridY > 65535) return 9;      // cudaErrorInvalidConfiguration
+  if (sharedBytes > allowedSharedBytes<Kernel>()) return 1;  // cudaErrorInvalidValue
+  // Filled with NaN, for each block anew: reads of what no thread wrote show. No byte more than asked for:
+  // sanitizers see what is behind it.
+  std::vector<uint32_t> shared((sharedBytes + 3) / 4);
   CpuOrder::loop(gridX * gridY, [&](int index) {
     for (auto& word : shared) word = 0xffffffffu;
     Block block(index % gridX, index / gridX, Kernel::kThreads, reinterpret_cast<char*>(shared.data()));

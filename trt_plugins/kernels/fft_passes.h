@@ -37,7 +37,7 @@ template <int Log2> struct Plan {
   }
   static S4OP_DEVICE int row(int thread) { return kRows == 1 ? 0 : thread / kRowThreads; }
   static S4OP_DEVICE int lane(int thread) { return kRows == 1 ? thread : thread % kRowThreads; }
-  // padded(a + b) = padded(a) + padded(b) if a is a multiple of a power of two above b.
+  // padded(a + b) = padded(a) + padded(b) if a is a multiple of 2^n > b: compilers do not know.
   static S4OP_DEVICE int padded(int point) { return point + point / 16; }
 };
 
