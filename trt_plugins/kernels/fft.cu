@@ -106,7 +106,8 @@ int launchWhole(const Problem& p, const KeptSet& kept, const Operands& o, Stream
   return launchKernel<Kernel>(gridX, ceilDivide(p.batch, args.batches), Kernel::kSharedBytes, args, stream);
 }
 
-template <typename Io> int launchCut(const Problem& p, const KeptSet& kept, const Operands& o, Stream stream) {
+template <typename Io>
+int launchCut(const Problem& p, const KeptSet& kept, const Operands& o, Stream stream) {
   int status = launchSpectra<Segment, true>(p, o, segments(p), stream);
   ConvolutionArgs<Io> args = convolutionArgs<Io>(p, kept, o);
   args.scratch = static_cast<Complex*>(o.workspace) + spectraBytes(p) / sizeof(Complex);
@@ -140,7 +141,8 @@ size_t workspaceBytes(const Problem& problem, bool) { return spectraBytes(proble
 
 int prepare(const Problem& problem, bool) {
   if (cut(problem)) return 0;
-  return problem.type == Type::kHalf ? prepareAlone<Half>(problem.length) : prepareAlone<float>(problem.length);
+  const bool half = problem.type == Type::kHalf;
+  return half ? prepareAlone<Half>(problem.length) : prepareAlone<float>(problem.length);
 }
 
 int launch(const Problem& problem, bool, const KeptSet& kept, const Operands& operands, Stream stream) {

@@ -47,7 +47,8 @@ template <typename P> struct Tables {
   Complex* weights;  // [j][e]: zeta_j^(e / 16), e = 16 s + r
 
   S4OP_DEVICE Tables(const Block& block, int buffers)
-      : middle(block.shared<Complex>() + buffers * P::kRows * P::kBuffer), weights(middle + P::kMiddleTable) {}
+      : middle(block.shared<Complex>() + buffers * P::kRows * P::kBuffer),
+        weights(middle + P::kMiddleTable) {}
 
   S4OP_DEVICE void fill(int thread) const {
     constexpr int kStep = P::kLast;
@@ -131,7 +132,9 @@ S4OP_DEVICE void forwardFirst(Fetch inputs, const Tables<P>& tables, FirstFactor
   }
   dft<kHeld, false>(v);
   S4OP_UNROLL
-  for (int q = 0; q < kHeld; ++q) points[P::padded(lane) + P::padded(q * P::kRowThreads)] = v[q] * factors.at(q);
+  for (int q = 0; q < kHeld; ++q) {
+    points[P::padded(lane) + P::padded(q * P::kRowThreads)] = v[q] * factors.at(q);
+  }
 }
 
 // Shared memory -> the 16 points of a lane, after the last pass of the inverse transform.
@@ -145,7 +148,8 @@ S4OP_DEVICE void inverseFirst(const Complex* points, FirstFactors factors, int l
   dft<kHeld, true>(v);
 }
 
-template <typename P, bool Inverse> S4OP_DEVICE void middlePass(const Tables<P>& tables, int lane, Complex* points) {
+template <typename P, bool Inverse>
+S4OP_DEVICE void middlePass(const Tables<P>& tables, int lane, Complex* points) {
   const int n = lane % P::kLast, begin = P::padded(lane / P::kLast * P::kRowThreads) + n;
   Complex v[kHeld];
   S4OP_UNROLL
@@ -176,7 +180,9 @@ template <typename P> S4OP_DEVICE void lastInverse(Complex* points, int lane, in
 
 // Where a lane keeps its first point of spectrum `piece`; the others follow, Q/16 apart: neighbouring
 // lanes, neighbouring addresses.
-template <typename P> S4OP_DEVICE size_t spectrumAt(size_t piece, int lane) { return piece * P::kPoints + lane; }
+template <typename P> S4OP_DEVICE size_t spectrumAt(size_t piece, int lane) {
+  return piece * P::kPoints + lane;
+}
 
 }  // namespace fft
 }  // namespace s4op
