@@ -8,14 +8,14 @@ FROM ${BASE} AS build
 # Versions are those of the base's Ubuntu release: a pin would break with its next security update.
 # hadolint ignore=DL3008
 RUN apt-get update && \
-    apt-get install --yes --no-install-recommends cmake g++ make python3-venv && \
+    apt-get install --yes --no-install-recommends cmake g++ make python3-dev python3-venv && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN docker/check_jetpack.sh
 RUN make plugin && install -D --target-directory=/opt/s4op/lib build/trt_plugins/libs4op_ssm_conv.so
-# TensorRT's Python module is JetPack's: the environment sees the system's packages.
-RUN SYSTEM_PACKAGES=1 docker/install.sh /opt/venv agent
+# TensorRT's Python module is JetPack's: the environment sees the system's packages. PyCUDA is compiled here.
+RUN PATH=/usr/local/cuda/bin:$PATH SYSTEM_PACKAGES=1 docker/install.sh /opt/venv agent,jetson
 
 FROM ${BASE}
 COPY --from=build /opt/venv /opt/venv

@@ -33,6 +33,12 @@ fi
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
 if [ -n "$nvcc" ]; then echo "CUDA compiler: $nvcc"; else need "nvcc" "JetPack's package cuda-nvcc-12-6"; fi
 
+# PyCUDA is compiled on the device.
+if [ -z "$(ls /usr/local/cuda/include/curand.h 2>/dev/null)" ]; then
+    echo "note: no curand.h, so PyCUDA cannot be built (JetPack's package libcurand-dev-12-6 has it);" \
+        "without the extra jetson the agent calls the driver directly"
+fi
+
 if python=$(python3 -c 'import tensorrt; print(tensorrt.__version__)' 2>/dev/null); then
     echo "TensorRT's Python module: $python"
 else

@@ -100,13 +100,13 @@ def test_every_folder_is_a_package(package: str) -> None:
 
 def test_no_extra_brings_both_onnxruntimes() -> None:
     runtimes = {"onnxruntime", "onnxruntime-gpu"}
-    for extras in [("host",), ("agent",), ("host", "agent")]:
+    for extras in [("host",), ("agent",), ("host", "agent"), ("agent", "jetson")]:
         assert distributions(extras) & runtimes == {"onnxruntime"}
     for extras in [("gpu",), ("host-core", "gpu")]:
         assert distributions(extras) & runtimes == {"onnxruntime-gpu"}
 
 
-@pytest.mark.parametrize("extras", [("agent",), ("gpu",)])
+@pytest.mark.parametrize("extras", [("agent",), ("gpu",), ("agent", "jetson")])
 def test_the_device_needs_no_torch(extras: tuple[str, ...]) -> None:
     assert not distributions(extras) & {"torch", "aeon", "matplotlib"}
 
@@ -114,4 +114,4 @@ def test_the_device_needs_no_torch(extras: tuple[str, ...]) -> None:
 def test_everything_declared_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.partition("==")[0] for line in lines if not line.startswith("#")}
-    assert distributions(("host", "agent", "dev")) <= pinned
+    assert distributions(("host", "agent", "jetson", "dev")) <= pinned

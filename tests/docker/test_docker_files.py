@@ -20,7 +20,7 @@ IMAGES = {
     "agent-cpu": DOCKER / "agent-cpu.Dockerfile",
     "host": DOCKER / "host.Dockerfile",
 }
-EXTRAS = {"agent": "agent", "agent-cpu": "agent", "host": "host"}
+EXTRAS = {"agent": "agent,jetson", "agent-cpu": "agent", "host": "host"}
 HEADER = """#define NV_TENSORRT_MAJOR {} //!< TensorRT major version.
 #define NV_TENSORRT_MINOR {} //!< TensorRT minor version.
 """
@@ -118,6 +118,8 @@ def test_the_agents_data_outlives_its_container() -> None:
 def test_the_jetson_image_builds_the_plugin_and_starts_with_tensorrt() -> None:
     steps = " ".join(instruction("agent", "RUN"))
     assert "make plugin" in steps
+    assert "PATH=/usr/local/cuda/bin:$PATH SYSTEM_PACKAGES=1 docker/install.sh" in steps  # PyCUDA needs nvcc
+    assert " python3-dev " in steps
     assert re.search(r"^plugin:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     (environment,) = instruction("agent", "ENV")
     assert "S4OP_TRT_PLUGIN=/opt/s4op/lib/libs4op_ssm_conv.so" in environment

@@ -3,8 +3,8 @@
     artifact -> graph (functions stripped or inlined) -> engine, built in a child process -> runner
                                                           kept in engine_dir, by key
 
-`library` alone imports TensorRT and `cuda` alone talks to the CUDA driver; every module here imports
-without either.
+`library` alone imports TensorRT, `cuda` alone talks to the CUDA driver and `cuda_pycuda` alone to PyCUDA;
+every module here imports without any of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The CUDA driver, called directly: the one module that touches CUDA.
+"""CUDA: the driver called directly, and through PyCUDA where that is installed (`cuda_pycuda`).
 
 The driver (libcuda.so.1) is there wherever CUDA runs, its C functions keep their ABI from CUDA 11.4 on,
-and it captures graphs. PyCUDA has no graph capture and is compiled on the device; cuda-python must match
-the CUDA release of the driver. We share the device's primary context, which is TensorRT's too.
+and it captures graphs, which PyCUDA does not; cuda-python must match the CUDA release of the driver. We
+share the device's primary context, which is TensorRT's too.
 
 Source: CUDA Driver API reference; types and constants as in cuda.h of CUDA 12.6 and 13.0.
 """
@@ -10,6 +10,7 @@ Source: CUDA Driver API reference; types and constants as in cuda.h of CUDA 12.6
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Callable
 from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass
@@ -20,15 +21,17 @@ import numpy as np
 from edge_s4op.errors import InferenceError
 from edge_s4op.runtime.protocol import Array
 
-__all__ = ["Device", "Gpu", "Graph", "gpu_facts", "open_device"]
+__all__ = ["Device", "Driver", "Gpu", "Graph", "gpu_facts", "open_device"]
 
 LIBRARY = "libcuda.so.1"
 
 _SCHED_SPIN = 1  # CU_CTX_SCHED_SPIN: waiting costs CPU time, not latency
 _SCHED_MASK = 7  # CU_CTX_SCHED_MASK
-_STREAM_NON_BLOCKING = 1
+STREAM_NON_BLOCKING = 1
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads go on as they like
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # CU_DEVICE_ATTRIBUTE_...
+
+_log = logging.getLogger("edge_s4op.tensorrt")
 
 # Handles and device pointers are 64 bits wide; ctypes would cut an undeclared int to 32.
 _ARGUMENTS: dict[str, list[Any]] = {
@@ -44,6 +47,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "cuDevicePrimaryCtxRetain": [c_void_p, c_int],
     "cuDevicePrimaryCtxRelease_v2": [c_int],
     "cuCtxSetCurrent": [c_void_p],
+    "cuCtxPopCurrent_v2": [c_void_p],
     "cuStreamCreate": [c_void_p, c_uint],
     "cuStreamDestroy_v2": [c_void_p],
     "cuStreamSynchronize": [c_void_p],
@@ -89,14 +93,23 @@ class Graph:
 def gpu_facts(library: str = LIBRARY) -> Gpu | None:
     """The first GPU, or None where there is no driver or no device. Makes no context."""
     try:
-        return _gpu(_Driver(library))
+        return _gpu(Driver(library))
     except InferenceError:
         return None
 
 
 def open_device(library: str = LIBRARY) -> Device:
-    """The first GPU's primary context. Raises InferenceError ("no CUDA device") where there is none."""
-    return Device(_Driver(library))
+    """The first GPU's primary context. Raises InferenceError ("no CUDA device") where there is none.
+
+    Through PyCUDA where it imports, which always talks to `LIBRARY`; else through the driver alone.
+    """
+    from edge_s4op.runtime.tensorrt import cuda_pycuda  # which imports this module
+
+    driver = Driver(library)
+    pycuda = cuda_pycuda.load_pycuda() if library == LIBRARY else None
+    device = Device(driver) if pycuda is None else cuda_pycuda.PycudaDevice(driver, pycuda)
+    _log.info("CUDA through %s", device.access)
+    return device
 
 
 class Device:
@@ -105,12 +118,14 @@ class Device:
     A thread calls `make_current` before anything else. Every failure is an InferenceError.
     """
 
-    def __init__(self, driver: _Driver) -> None:
+    access = "driver"  # what makes streams, events, memory and copies
+
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self.gpu = _gpu(driver)
         # May be refused where somebody made the context first: then it waits the way they chose.
         driver.status("cuDevicePrimaryCtxSetFlags_v2", 0, _SCHED_SPIN)
-        self._context: int | None = driver.handle("cuDevicePrimaryCtxRetain", 0)
+        self._context: int | None = self._retain()
         flags, active = c_uint(), c_int()
         driver.call("cuDevicePrimaryCtxGetState", 0, byref(flags), byref(active))
         self.spins = flags.value & _SCHED_MASK == _SCHED_SPIN
@@ -123,10 +138,16 @@ class Device:
         """Let go of the context; what was made in it must be gone."""
         if self._context is not None:
             self._context = None
-            self._driver.call("cuDevicePrimaryCtxRelease_v2", 0)
+            self._release()
+
+    def _retain(self) -> int:
+        return self._driver.handle("cuDevicePrimaryCtxRetain", 0)
+
+    def _release(self) -> None:
+        self._driver.call("cuDevicePrimaryCtxRelease_v2", 0)
 
     def create_stream(self) -> int:
-        return self._driver.handle("cuStreamCreate", _STREAM_NON_BLOCKING)
+        return self._driver.handle("cuStreamCreate", STREAM_NON_BLOCKING)
 
     def destroy_stream(self, stream: int) -> None:
         self._driver.call("cuStreamDestroy_v2", stream)
@@ -204,7 +225,7 @@ class Device:
         self._driver.call("cuGraphExecDestroy", graph.handle)
 
 
-class _Driver:
+class Driver:
     """The driver's functions, initialised; a nonzero status becomes an InferenceError."""
 
     def __init__(self, library: str) -> None:
@@ -238,7 +259,7 @@ class _Driver:
         return f"{text.value.decode() if text.value else 'unknown error'} ({status})"
 
 
-def _gpu(driver: _Driver) -> Gpu:
+def _gpu(driver: Driver) -> Gpu:
     count, cuda, memory = c_int(), c_int(), c_size_t()
     driver.call("cuDeviceGetCount", byref(count))
     if count.value == 0:
@@ -256,7 +277,7 @@ def _gpu(driver: _Driver) -> Gpu:
     )
 
 
-def _attribute(driver: _Driver, attribute: int) -> int:
+def _attribute(driver: Driver, attribute: int) -> int:
     value = c_int()
     driver.call("cuDeviceGetAttribute", byref(value), attribute, 0)
     return value.value

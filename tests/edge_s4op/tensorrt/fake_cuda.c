@@ -19,15 +19,17 @@ typedef struct { int magic; Graph* capture; } Stream;
 typedef struct { int magic, recorded; double ms; } Event;
 
 static int contexts;                /* retained */
-static __thread void* current;      /* of the calling thread, as in CUDA */
+static __thread void* stack[8];     /* of contexts, of the calling thread, as in CUDA; the top is current */
+static __thread int depth;
 static long alive;                  /* allocations, streams, events and graphs not yet freed */
 static size_t budget = (size_t)-1;  /* device memory that can still be had */
 
-static int usable(void) { return contexts > 0 && current != NULL ? OK : NO_CONTEXT; }
+static int usable(void) { return contexts > 0 && depth > 0 && stack[depth - 1] != NULL ? OK : NO_CONTEXT; }
 #define NEEDS_CONTEXT if (usable() != OK) return NO_CONTEXT
 
 long aliveObjects(void) { return alive; }
 int retainedContexts(void) { return contexts; }
+int stackDepth(void) { return depth; }
 void setBudget(size_t bytes) { budget = bytes; }
 
 int cuInit(unsigned flags) { return flags == 0 ? OK : INVALID_VALUE; }
@@ -62,7 +64,21 @@ int cuDevicePrimaryCtxRetain(void** context, int device) {
   return device;
 }
 int cuDevicePrimaryCtxRelease_v2(int device) { --contexts; return device; }
-int cuCtxSetCurrent(void* context) { current = context; return OK; }
+int cuCtxSetCurrent(void* context) {
+  if (depth == 0) depth = 1;
+  stack[depth - 1] = context;
+  return OK;
+}
+int cuCtxPushCurrent_v2(void* context) {
+  if (depth == 8) return INVALID_VALUE;
+  stack[depth++] = context;
+  return OK;
+}
+int cuCtxPopCurrent_v2(void** context) {
+  if (depth == 0) return NO_CONTEXT;
+  *context = stack[--depth];
+  return OK;
+}
 
 static void* make(size_t size) { ++alive; return calloc(1, size); }
 static int drop(void* object) { --alive; *(int*)object = 0; free(object); return OK; }
@@ -99,6 +115,7 @@ int cuEventElapsedTime(float* ms, Event* began, Event* ended) {
   *ms = (float)(ended->ms - began->ms);
   return OK;
 }
+int cuEventElapsedTime_v2(float* ms, Event* began, Event* ended) { return cuEventElapsedTime(ms, began, ended); }
 
 int cuMemAlloc_v2(uint64_t* pointer, size_t size) {
   NEEDS_CONTEXT;

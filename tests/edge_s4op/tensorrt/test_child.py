@@ -38,6 +38,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def ends(pid: int, within_s: float = 20.0) -> bool:
+    """Whether it is gone soon: whoever was killed with its parent ends on its own time."""
+    deadline = time.monotonic() + within_s
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not is_running(pid)
+
+
 def test_a_result_comes_back_and_progress_on_the_way():
     seen: list[tuple[str, float | None]] = []
     code = """
@@ -108,13 +116,14 @@ os.write(int(os.environ["S4OP_REPORT_FD"]), b"\\n")
 time.sleep(600)
 """
     began = time.monotonic()
-    with pytest.raises(BuildError, match="took too long; expected at most 3 s") as caught:
+    with pytest.raises(BuildError, match="took too long; expected at most 5 s") as caught:
         run_child(
-            [sys.executable, "-c", code], Limits(3), what="w", on_progress=lambda _, pid: seen.append(pid)
+            [sys.executable, "-c", code], Limits(5), what="w", on_progress=lambda _, pid: seen.append(pid)
         )
     assert caught.value.reason == "timeout"
     assert time.monotonic() - began < 30
-    assert not is_running(int(seen[0] or 0))
+    assert seen[0] is not None
+    assert ends(int(seen[0]))
 
 
 def test_a_child_that_takes_too_much_memory_is_killed():
@@ -161,7 +170,7 @@ def test_a_callback_that_raises_leaves_no_child_behind():
     code = "import os, time; report.stage('pid', os.getpid()); time.sleep(600)"
     with pytest.raises(RuntimeError, match="disk is full"):
         run_child(python(code), Limits(60), what="w", on_progress=broken)
-    assert not is_running(int(pids[0] or 0))
+    assert ends(int(pids[0] or 0))
 
 
 def test_a_program_that_does_not_exist_is_an_error():

@@ -1,10 +1,14 @@
-"""The runner on a device that checks every handle and computes at the addresses it was given."""
+"""The runner on a device that checks every handle and computes at the addresses it was given.
+
+Here through the driver; test_pycuda.py runs this file once more, through PyCUDA.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from edge_s4op.messages import MeasurementRequest
 from edge_s4op.profiler.measure import measure
 from edge_s4op.runtime import RunnerOptions
 from edge_s4op.runtime.protocol import TimedRunner
-from edge_s4op.runtime.tensorrt.cuda import gpu_facts, open_device
+from edge_s4op.runtime.tensorrt.cuda import LIBRARY, Device, gpu_facts, open_device
 from edge_s4op.runtime.tensorrt.loading import load_engine
 from edge_s4op.runtime.tensorrt.records import BuildSpec, EngineRecord
 from edge_s4op.runtime.tensorrt.runner import TensorRTRunner
@@ -28,10 +32,13 @@ pytestmark = pytest.mark.usefixtures("trt")
 
 GENERATOR = np.random.default_rng(0)
 MAX_BATCH = 4
+PYCUDA_DRIVER = "S4OP_TEST_PYCUDA_DRIVER"  # folder of the driver that test_pycuda.py made this process's own
 
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if folder := os.environ.get(PYCUDA_DRIVER):
+        return Path(folder) / LIBRARY
     return build_driver(tmp_path_factory.mktemp("driver"))
 
 
@@ -44,6 +51,7 @@ def no_leaks(driver: Path) -> Iterator[ctypes.CDLL]:
     library.setBudget(2**64 - 1)
     assert library.aliveObjects() == 0
     assert library.retainedContexts() == 0
+    assert library.stackDepth() <= 1  # what `make_current` leaves
 
 
 def linear(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -59,6 +67,14 @@ def floats(batch: int) -> dict[str, np.ndarray]:
     return {"input": GENERATOR.standard_normal(shape, dtype=np.float32)}
 
 
+def open_fake_device(driver: Path) -> Device:
+    if PYCUDA_DRIVER not in os.environ:
+        return open_device(str(driver))
+    device = open_device()
+    assert device.access.startswith("pycuda 2")
+    return device
+
+
 def open_fake(
     driver: Path,
     artifact: Artifact | None = None,
@@ -69,7 +85,7 @@ def open_fake(
     artifact = artifact or tiny.linear_artifact()
     engine = FakeEngine(driver, artifact.manifest, compute, capturable=capturable)
     options = RunnerOptions(batch=MAX_BATCH, cuda_graph=cuda_graph)
-    device = open_device(str(driver))
+    device = open_fake_device(driver)
     device.make_current()
     try:
         return TensorRTRunner(device, engine, _record(artifact), artifact, options), engine
@@ -212,9 +228,36 @@ def test_a_closed_runner_says_so(driver: Path):
             use()
 
 
+@pytest.mark.usefixtures("no_leaks")
+def test_one_thread_opens_a_runner_and_another_closes_it(driver: Path):
+    opened: list[TensorRTRunner] = []
+
+    def use() -> None:
+        runner, _ = open_fake(driver)
+        runner.run(floats(1))
+        opened.append(runner)
+
+    def in_a_thread(work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(60)
+
+    in_a_thread(use)
+    opened.pop().close()
+    use()
+    in_a_thread(lambda: opened.pop().close())
+    assert opened == []
+
+
+def test_the_access_is_told(driver: Path, no_leaks: Any):
+    device = open_device(str(driver))
+    assert device.access == "driver"  # PyCUDA has a driver of its own choice
+    device.close()
+
+
 def test_no_memory_on_the_device_is_an_error_and_leaks_nothing(driver: Path, no_leaks: Any):
     no_leaks.setBudget(100)
-    with pytest.raises(InferenceError, match=r"cuMemAlloc_v2 failed: out of memory \(2\)"):
+    with pytest.raises(InferenceError, match=r"CUDA: cuMemAlloc(_v2)? failed: out of memory"):
         open_fake(driver, compute=linear)
 
 
