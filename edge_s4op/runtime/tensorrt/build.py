@@ -22,7 +22,7 @@ from edge_s4op.runtime.tensorrt.progress import make_monitor
 from edge_s4op.runtime.tensorrt.records import BuildSpec
 from edge_s4op.runtime.tensorrt.report import Report, be_expendable
 
-__all__ = ["BUILDING", "build", "check_plugin_layers", "main", "parse", "plugin_layers"]
+__all__ = ["BUILDING", "build", "check_plugin_layers", "configure", "main", "parse", "plugin_layers"]
 
 BUILDING, PARSING = "building engine", "reading model"
 MODEL_FILE, SPEC_FILE, ENGINE_FILE, TIMING_FILE = "model.onnx", "spec.json", "engine", "timing.cache"
@@ -59,7 +59,7 @@ def build(folder: Path, spec: BuildSpec, report: Report) -> dict[str, Any]:
     network = parse(builder, logger, model.SerializeToString())
     found = plugin_layers(network)
     check_plugin_layers(found, count_ssm_conv(content) if spec.plugin is not None else 0)
-    config = _configure(builder, network, manifest, spec, folder / TIMING_FILE)
+    config = configure(builder, network, manifest, spec, folder / TIMING_FILE)
     monitor = make_monitor(lambda share: report.stage(BUILDING, share))
     if monitor is not None:
         config.progress_monitor = monitor
@@ -122,7 +122,8 @@ def _described(error: Any) -> str:
     return f"node {error.node()} {error.node_name()!r} ({error.node_operator()}): {error.desc()}"
 
 
-def _configure(builder: Any, network: Any, manifest: Manifest, spec: BuildSpec, timing: Path) -> Any:
+def configure(builder: Any, network: Any, manifest: Manifest, spec: BuildSpec, timing: Path) -> Any:
+    """The builder's settings: precision, workspace, batches 1 to spec.batch, timings of earlier builds."""
     trt, config = library.load(), builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names of ONNX nodes in layer profiles
     if not spec.tf32:

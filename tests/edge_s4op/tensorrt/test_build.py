@@ -14,11 +14,12 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.errors import BuildError
 from edge_s4op.runtime import RunnerOptions
 from edge_s4op.runtime.tensorrt import library
-from edge_s4op.runtime.tensorrt.build import check_plugin_layers, parse, plugin_layers
+from edge_s4op.runtime.tensorrt.build import check_plugin_layers, configure, parse, plugin_layers
 from edge_s4op.runtime.tensorrt.cuda import gpu_facts
 from edge_s4op.runtime.tensorrt.engines import build_engine
 from edge_s4op.runtime.tensorrt.graph import inline_functions, strip_functions
 from edge_s4op.runtime.tensorrt.plugin import load_plugin
+from edge_s4op.runtime.tensorrt.records import BuildSpec
 from tests.edge_s4op import tiny
 
 pytestmark = pytest.mark.usefixtures("trt")
@@ -41,6 +42,30 @@ def test_an_exported_file_builds_with_its_functions_inlined(
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] > 0.5
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_float32_products_are_rounded_to_tf32_only_when_asked(
+    exported: Callable[[str], Artifact], trt: Any, tf32: bool, tmp_path: Path
+):
+    artifact = exported("s4d")
+    builder = trt.Builder(library.make_logger(lambda line: None))
+    network = parse(builder, builder.logger, inline_functions(artifact.content).SerializeToString())
+    spec = BuildSpec(
+        artifact_sha256=artifact.sha256,
+        tensorrt="",
+        gpu="none",
+        cuda="none",
+        batch=4,
+        memory_bytes=64 << 20,
+        tf32=tf32,
+        plugin=None,
+        plugin_sha256=None,
+    )
+    config = configure(builder, network, artifact.manifest, spec, tmp_path / "timing.cache")
+    assert config.get_flag(trt.BuilderFlag.TF32) is tf32
+    assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 64 << 20
+    assert config.num_optimization_profiles == 1
 
 
 def test_a_file_without_ssm_conv_needs_no_note(tmp_path: Path):
