@@ -2,27 +2,36 @@
 
 `family.json` is one JSON object (schema_version 1), UTF-8, for any tool to read:
 
-    schema_version   1
+    schema_version   2
     model_kind       "s4d" or "s4"
     dataset          the dataset's name, "ucr:GunPoint"
     config           sizes of the unpruned model (host.models.config.ModelConfig)
     options          what the search was asked (host.search.PruneOptions)
     device           the device latencies were measured on (edge_s4op.messages.DeviceFacts)
+    other_devices    further devices, of other kinds, that every model was measured on
+    latency_models   what was learned of the devices (host.latency.LatencyModel), if a budget was searched
     models           {name: folder}, the folders relative to family.json; each holds model.safetensors,
                      config.json and model.onnx
     trials           a list, in the order they ran; the first is the unpruned model:
-      rate                 asked share of pruned operators, 0 for the unpruned model
+      stage                what was asked of it: "unpruned", "rate-0.30", "budget-0.8ms"
+      rate                 share of pruned operators: the asked one, or what a budget came to; 0: unpruned
+      budget_ms            the latency budget it was planned for, else null
+      predicted_ms         what the latency model said of the plan before it was measured, else null
       seed                 the candidate's seed, null for the unpruned model
-      plan                 {"num_channels": H, "kept": [[channel, ...] per layer]}
+      plan                 {"num_channels": [H per layer], "kept": [[channel, ...] per layer]}
       validation_accuracy  fraction of one; null if fine-tuning failed
       validation_loss      mean cross-entropy of the same epoch; decides between equal accuracies
       test_accuracy        fraction of one, for kept models only; null otherwise
       latency              null if it could not be measured, else
         p50_ms, p95_ms, p50_interval_ms, p95_interval_ms ({"low", "high"}), confidence of the intervals,
-        iterations, stopped_by, backend, backend_version, threads, batch, device_fingerprint, measurement_id
+        iterations, stopped_by, backend, backend_version, threads, batch, device_fingerprint, measurement_id,
+        energy_mj (per inference, null where the board reports no power)
+      other_latencies      the same on the search's other devices, in the order of `other_devices`
+      features             kept channels of the residual stream; null: all
+      states               real states per operator of each layer; null: all
       parameters, macs     of the compacted model; macs of one inference
       seconds              spent on this trial: export, measurement, fine-tuning
-      kept                 whether this is the model kept at its rate
+      kept                 whether this is the model kept at its stage
       model                its key in `models` if kept, else null
       error                why there is no latency or no accuracy, else null
 """
@@ -37,6 +46,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_s4op.errors import BudgetError, DataError, MeasurementError, UsageError
 from edge_s4op.files import write_text
 from edge_s4op.messages import DeviceFacts, Interval
+from host.latency.model import LatencyModel
 from host.models.config import ModelConfig
 from host.pruning.plan import PrunePlan
 
@@ -74,18 +84,25 @@ class Latency(_Value):
     batch: int
     device_fingerprint: str
     measurement_id: str
+    energy_mj: float | None = None
 
 
 class Trial(_Value):
     """One candidate: what was pruned, what it costs and what it is worth. See the module's schema."""
 
+    stage: str
     rate: float = Field(ge=0, lt=1)
+    budget_ms: float | None = None
+    predicted_ms: float | None = None
     seed: int | None
     plan: PrunePlan
     validation_accuracy: float | None
     validation_loss: float | None = None
     test_accuracy: float | None = None
     latency: Latency | None
+    other_latencies: tuple[Latency | None, ...] = ()
+    features: tuple[int, ...] | None = None
+    states: tuple[int, ...] | None = None
     parameters: int
     macs: int
     seconds: float
@@ -97,17 +114,19 @@ class Trial(_Value):
 class Family(_Value):
     """Models of one ancestor, from unpruned to most pruned, with every trial on the way."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model_kind: str
     dataset: str
     config: ModelConfig
     options: dict[str, Any]
     device: DeviceFacts
+    other_devices: tuple[DeviceFacts, ...] = ()
+    latency_models: tuple[LatencyModel, ...] = ()
     models: dict[str, str]
     trials: tuple[Trial, ...]
 
     def kept(self) -> tuple[Trial, ...]:
-        """The trials whose models were kept, one per rate, the unpruned one first."""
+        """The trials whose models were kept, one per stage, the unpruned one first."""
         return tuple(trial for trial in self.trials if trial.kept)
 
 
@@ -157,6 +176,6 @@ def read_family(path: Path) -> Family:
     except (ValidationError, UsageError) as error:
         raise DataError(
             f"{path}: not a family: {problem_of(error)}",
-            expected="schema version 1",
+            expected="schema version 2",
             fix="prune again with this version, or restore the file",
         ) from error

@@ -4,7 +4,7 @@ from host.models.checkpoint import load_checkpoint, save_checkpoint
 from host.models.classifier import Block, Classifier
 from host.models.config import ModelConfig
 from host.models.count import count_macs, count_parameters
-from host.models.layer import SSMLayer
+from host.models.layer import SSMLayer, ssm_layers
 from host.models.surgery import apply_plan, compact
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "count_parameters",
     "load_checkpoint",
     "save_checkpoint",
+    "ssm_layers",
 ]

@@ -23,7 +23,14 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.prenorm = config.prenorm
-        self.ssm = SSMLayer(config, channels)
+        self.ssm = SSMLayer(
+            config.d_model,
+            kind=config.kind,
+            d_state=config.d_state,
+            dt_min=config.dt_min,
+            dt_max=config.dt_max,
+            channels=channels,
+        )
         self.mix = nn.Conv1d(config.d_model, 2 * config.d_model, kernel_size=1)
         norms = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
         self.norm = norms[config.norm](config.d_model)
@@ -83,9 +90,7 @@ class Classifier(nn.Module):
         if len(kept) != len(self.blocks):
             raise ValueError(f"expected kept operators of {len(self.blocks)} layers, found {len(kept)}")
         for block, channels in zip(self.blocks, kept, strict=True):
-            mask = torch.zeros(self.config.d_model, dtype=torch.bool)
-            mask[list(channels)] = True
-            block.ssm.set_mask(mask)
+            block.ssm.set_kept_operators(channels)
 
     def stepper(self) -> Stepper:
         """The same model, sample by sample with carried state. Use in eval mode."""

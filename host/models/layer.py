@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from host.models.config import ModelConfig
 from host.models.convolution import causal_convolution
 from host.models.s4 import S4Operators
 from host.models.s4d import S4DOperators
 
-__all__ = ["OPERATORS", "SSMLayer"]
+__all__ = ["OPERATORS", "Kind", "SSMLayer", "ssm_layers"]
+
+Kind = Literal["s4d", "s4"]
 
 OPERATORS = {"s4d": S4DOperators, "s4": S4Operators}
 
@@ -18,20 +22,40 @@ OPERATORS = {"s4d": S4DOperators, "s4": S4Operators}
 class SSMLayer(nn.Module):
     """y_h = k_h * u_h + d_h u_h for kept operators, y_h = u_h for pruned ones; (B, H, L) -> (B, H, L).
 
-    `channels` (Hk,) are the operators whose parameters exist; `mask` (H,) bool says which are kept.
-    Pruning by mask leaves the parameters in place; `host.models.surgery` cuts them out.
+    `d_state` counts real states: 64 means 32 conjugate pairs. `channels` (Hk,) are the operators whose
+    parameters exist (None: all H); `mask` (H,) bool says which are kept. Pruning by mask leaves the
+    parameters in place; `host.models.surgery` cuts them out.
+
+    `gate` is None, or a tensor (H,) or (B, H) that fades operators out: a kept operator then gives
+    u_h + gate_h (k_h * u_h + d_h u_h - u_h). At 1 nothing changes, at 0 the operator passes its channel
+    through, and the loss's gradient with respect to it says what the operator is worth. It is not part of
+    the state: no checkpoint holds it.
     """
 
     mask: Tensor
     channels: Tensor
+    gate: Tensor | None
 
-    def __init__(self, config: ModelConfig, channels: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        kind: Kind = "s4d",
+        d_state: int = 64,
+        dt_min: float = 1e-3,
+        dt_max: float = 1e-1,
+        channels: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.num_channels = config.d_model
-        self.operators = OPERATORS[config.kind](len(channels), config.d_state, config.dt_min, config.dt_max)
+        self.kind = kind
+        self.num_channels = d_model
+        self.d_state = d_state
+        channels = tuple(range(d_model)) if channels is None else tuple(channels)
+        self.operators = OPERATORS[kind](len(channels), d_state, dt_min, dt_max)
         self.d = nn.Parameter(torch.randn(len(channels)))
+        self.gate = None
         self.register_buffer("channels", torch.tensor(channels), persistent=False)
-        mask = torch.zeros(config.d_model, dtype=torch.bool)
+        mask = torch.zeros(d_model, dtype=torch.bool)
         mask[list(channels)] = True
         self.register_buffer("mask", mask)
 
@@ -50,6 +74,12 @@ class SSMLayer(nn.Module):
             raise ValueError("a layer keeps at least one operator")
         self.mask.copy_(mask)
 
+    def set_kept_operators(self, channels: Sequence[int]) -> None:
+        """`set_mask` by channel indices."""
+        mask = torch.zeros(self.num_channels, dtype=torch.bool)
+        mask[list(channels)] = True
+        self.set_mask(mask)
+
     def kept_operators(self) -> tuple[int, ...]:
         """Kept channel indices, ascending."""
         return tuple(self.mask.nonzero().flatten().tolist())
@@ -66,4 +96,11 @@ class SSMLayer(nn.Module):
             mine = x if len(kept) == self.num_channels else x[:, kept]
             y = causal_convolution(mine, self.operators.kernel(u.shape[-1], rows))
             y = y + self.d[rows, None] * mine
+            if self.gate is not None:
+                y = mine + self.gate[..., kept, None] * (y - mine)
             return y if len(kept) == self.num_channels else x.index_copy(1, kept, y)
+
+
+def ssm_layers(model: nn.Module) -> dict[str, SSMLayer]:
+    """Every SSMLayer of `model` by its path, in the order of `model.named_modules()`."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, SSMLayer)}

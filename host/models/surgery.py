@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from host.models.classifier import Classifier
+from host.models.layer import ssm_layers
 
 __all__ = ["apply_plan", "compact"]
 
 
-def apply_plan(model: Classifier, plan: Any) -> None:
-    """Mask every operator that `plan.kept` does not list (see host.pruning.plan)."""
-    model.set_kept_operators(plan.kept)
+def apply_plan(model: nn.Module, plan: Any) -> None:
+    """Mask every operator that `plan.kept` does not list (host.pruning.plan), layer by layer as `ssm_layers`.
+
+    Raises ValueError when the plan is of another number of layers, or as `SSMLayer.set_mask` does.
+    """
+    layers = ssm_layers(model).values()
+    if len(layers) != len(plan.kept):
+        raise ValueError(f"the plan has {len(plan.kept)} layers, the model {len(layers)}")
+    for layer, channels in zip(layers, plan.kept, strict=True):
+        layer.set_kept_operators(channels)
 
 
 def compact(model: Classifier) -> Classifier:

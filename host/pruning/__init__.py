@@ -3,7 +3,8 @@
 Each is a plain function in a registry; a new one is a function and one decorator line.
 """
 
-from host.pruning.allocators import ALLOCATORS, Allocator
+from host.pruning.allocators import ALLOCATORS, AllocationTask, Allocator
+from host.pruning.calibration import Calibration, classification_loss, split_calibration
 from host.pruning.criteria import CRITERIA, Criterion
 from host.pruning.plan import PrunePlan, nested_plan
 from host.pruning.registry import Registry
@@ -13,11 +14,15 @@ __all__ = [
     "ALLOCATORS",
     "CRITERIA",
     "SCHEDULES",
+    "AllocationTask",
     "Allocator",
+    "Calibration",
     "Criterion",
     "PrunePlan",
     "Registry",
     "Schedule",
     "Stage",
+    "classification_loss",
     "nested_plan",
+    "split_calibration",
 ]

@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
+
+from edge_s4op.errors import UsageError
+from host.latency.model import LatencyModel
+from host.pruning.plan import PrunePlan
 from host.pruning.registry import Registry
 
-__all__ = ["ALLOCATORS", "Allocator", "depth_exponential"]
+__all__ = ["ALLOCATORS", "AllocationTask", "Allocator", "depth_exponential"]
 
-Allocator = Callable[[float, int, int], list[int]]
-"""(ratio, layers, channels) -> pruned operators of each layer, each within [0, channels - 1]."""
+
+@dataclass(frozen=True)
+class AllocationTask:
+    """What an allocator decides on: share `ratio` of all operators is to be pruned in total.
+
+    `parent` is the plan it starts from (no layer can keep more than it does), `scores` a criterion's, one
+    array (H_i,) per layer, higher = keep, and `latency` the device's latency model where one was learned.
+    """
+
+    ratio: float
+    parent: PrunePlan
+    scores: tuple[np.ndarray, ...]
+    latency: LatencyModel | None = None
+
+
+Allocator = Callable[[AllocationTask], list[int]]
+"""Pruned operators of each layer, of its H_i: each within [0, H_i - 1]."""
 
 ALLOCATORS: Registry[Allocator] = Registry("allocator")
 
 
 @ALLOCATORS.register("depth-exponential")
+def _depth_exponential(task: AllocationTask) -> list[int]:
+    channels = set(task.parent.num_channels)
+    if len(channels) > 1:
+        raise UsageError(
+            "allocator 'depth-exponential' is defined for layers of one width",
+            expected="the same number of operators in every layer",
+            found=list(task.parent.num_channels),
+            fix="use allocator 'uniform' or 'global'",
+        )
+    return depth_exponential(task.ratio, len(task.parent.kept), channels.pop())
+
+
 def depth_exponential(ratio: float, layers: int, channels: int) -> list[int]:
     """Deeper layers lose more: layer i's share is proportional to 2^i. S4oP, arXiv 2606.18096.
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from edge_s4op.errors import UsageError
 from host.pruning.registry import Registry
 
-__all__ = ["SCHEDULES", "Schedule", "Stage", "check_rates", "incremental"]
+__all__ = ["SCHEDULES", "UNPRUNED", "Schedule", "Stage", "check_rates", "incremental", "stage_name"]
+
+UNPRUNED = "unpruned"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ def incremental(rates: Sequence[float]) -> list[Stage]:
     """
     check_rates(rates)
     return [Stage(rate, parent) for rate, parent in zip(rates, [0.0, *rates], strict=False)]
+
+
+def stage_name(rate: float) -> str:
+    """What the stage of a rate is called: "rate-0.30", with more decimals where the rate has them."""
+    return f"rate-{decimals(rate)}" if rate else UNPRUNED
+
+
+def decimals(share: float) -> str:
+    """At least two decimals, more where the share has them: 0.50, 0.125."""
+    text = f"{share:.6f}".rstrip("0")
+    return text if len(text) >= 4 else f"{share:.2f}"
 
 
 def check_rates(rates: Sequence[float]) -> None:

@@ -102,7 +102,7 @@ def _row(trial: Trial, unpruned: Trial | None, budget_ms: float | None, chosen: 
         "seed": trial.seed,
         "chosen": chosen,
         "kept_operators": sum(trial.plan.kept_counts),
-        "operators": trial.plan.num_channels * len(trial.plan.kept),
+        "operators": sum(trial.plan.num_channels),
         "kept_per_layer": list(trial.plan.kept_counts),
         "validation_accuracy": trial.validation_accuracy,
         "test_accuracy": trial.test_accuracy,

@@ -68,7 +68,7 @@ def all_trials(family: Family) -> Html:
 def heat_map(family: Family) -> Html:
     """Kept operators per layer and kept model, as numbers on a shade of their share."""
     trials = kept_trials(family)
-    channels = max((trial.plan.num_channels for trial in trials), default=0)
+    channels = max((max(trial.plan.num_channels) for trial in trials), default=0)
     layers = max((len(trial.plan.kept) for trial in trials), default=0)
     headers = ["Layer", *("unpruned" if t.rate == 0 else f"{text.rate_name(t.rate)} pruned" for t in trials)]
     caption = f"Operators kept of {channels} in each layer; layer 0 is next to the input."
@@ -177,4 +177,4 @@ def _heat_row(trials: list[Trial], layer: int) -> Html:
 
 def _heat_cell(trial: Trial, layer: int) -> Html:
     kept = len(trial.plan.kept[layer]) if layer < len(trial.plan.kept) else 0
-    return element("td", kept, style=f"--share: {kept / trial.plan.num_channels:.3f}")
+    return element("td", kept, style=f"--share: {kept / trial.plan.num_channels[layer]:.3f}")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 
 from edge_s4op.errors import S4opError
-from host.data.batches import batches
 from host.family import Latency, Trial
 from host.measuring import Measurement, key_of, measure_artifact
 from host.models.checkpoint import load_checkpoint, save_checkpoint
 from host.models.classifier import Classifier
 from host.models.count import count_macs, count_parameters
 from host.models.surgery import apply_plan
-from host.pruning.allocators import ALLOCATORS
+from host.pruning.allocators import ALLOCATORS, AllocationTask
+from host.pruning.calibration import split_calibration
 from host.pruning.criteria import CRITERIA, candidate_generator
 from host.pruning.plan import PrunePlan, nested_plan
+from host.pruning.schedules import stage_name
 from host.search.context import Search
 from host.search.progress import SearchProgress
 from host.training.evaluate import Evaluation, evaluate
@@ -65,11 +66,9 @@ def run_candidate(search: Search, at: SearchProgress, parent: Trial) -> Trial:
 
 def _plan(search: Search, model: Classifier, parent: PrunePlan, rate: float, seed: int) -> PrunePlan:
     options = search.options
-    pruned = ALLOCATORS.get(options.allocator)(rate, len(parent.kept), parent.num_channels)
-    calibration = batches(
-        search.dataset.train, options.training.eval_batch_size, generator=None, device="cpu"
-    )
+    calibration = split_calibration(search.dataset.train, options.training.eval_batch_size)
     scores = CRITERIA.get(options.criterion)(model, calibration, candidate_generator(seed, rate))
+    pruned = ALLOCATORS.get(options.allocator)(AllocationTask(rate, parent, tuple(scores)))
     return nested_plan(parent, pruned, scores)
 
 
@@ -102,9 +101,10 @@ def _trial(
 ) -> Trial:
     kept = model.kept_operators()
     return Trial(
+        stage=stage_name(at.rate),
         rate=at.rate,
         seed=at.seed,
-        plan=PrunePlan(model.config.d_model, kept),
+        plan=PrunePlan((model.config.d_model,) * len(kept), kept),
         validation_accuracy=None if score is None else score.accuracy,
         validation_loss=None if score is None else score.loss,
         latency=_latency(measurement),

@@ -133,7 +133,7 @@ def _on_a_named_backend(options: PruneOptions, device: DeviceFacts) -> PruneOpti
 
 def _unpruned_model(checkpoint_dir: Path, dataset: Dataset) -> Classifier:
     model, _ = load_checkpoint(checkpoint_dir)
-    full = PrunePlan.full(model.config.depth, model.config.d_model)
+    full = PrunePlan.full((model.config.d_model,) * model.config.depth)
     if model.kept_operators() != full.kept:
         raise UsageError(
             f"{checkpoint_dir}: the model is pruned already",

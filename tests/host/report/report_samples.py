@@ -6,6 +6,7 @@ from edge_s4op.messages import DeviceFacts, Interval
 from host.family import Family, Latency, Trial
 from host.models.config import ModelConfig
 from host.pruning.plan import PrunePlan
+from host.pruning.schedules import stage_name
 from host.search.options import PruneOptions
 
 LAYERS, CHANNELS = 4, 32
@@ -58,9 +59,10 @@ def trial(
     operators = sum(counts)
     return Trial(
         **{
+            "stage": stage_name(rate),
             "rate": rate,
             "seed": seed,
-            "plan": PrunePlan(CHANNELS, tuple(tuple(range(kept)) for kept in counts)),
+            "plan": PrunePlan((CHANNELS,) * len(counts), tuple(tuple(range(kept)) for kept in counts)),
             "validation_accuracy": validation,
             "latency": latency(0.62 + 0.0139 * operators),
             "parameters": 8_500 + 164 * operators,

@@ -10,6 +10,7 @@ from edge_s4op.messages import DeviceFacts, Interval
 from host.family import Family, Latency, Trial, read_family, select, write_family
 from host.models import ModelConfig
 from host.pruning import PrunePlan
+from host.pruning.schedules import stage_name
 
 DEVICE = DeviceFacts(
     board="PC",
@@ -44,9 +45,10 @@ def latency(p50_ms: float) -> Latency:
 
 def trial(rate: float, validation: float, p50_ms: float | None, **changes: object) -> Trial:
     fields: dict[str, object] = {
+        "stage": stage_name(rate),
         "rate": rate,
         "seed": None if rate == 0 else 7,
-        "plan": PrunePlan.full(2, 4),
+        "plan": PrunePlan.full((4, 4)),
         "validation_accuracy": validation,
         "latency": None if p50_ms is None else latency(p50_ms),
         "parameters": 10,
@@ -116,10 +118,10 @@ def test_a_family_survives_its_file(tmp_path: Path) -> None:
 
 def test_the_file_is_plain_json_as_documented(tmp_path: Path) -> None:
     content = json.loads(write_family(FAMILY, tmp_path).read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["models"]["keep-0.70"] == "models/keep-0.70"
     second = content["trials"][1]
-    assert second["plan"] == {"num_channels": 4, "kept": [[0, 1, 2, 3]] * 2}
+    assert second["plan"] == {"num_channels": [4, 4], "kept": [[0, 1, 2, 3]] * 2}
     assert second["latency"]["p50_interval_ms"] == pytest.approx({"low": 7.2, "high": 8.8})
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +8,9 @@ import pytest
 
 from edge_s4op.artifact import read_artifact
 from edge_s4op.messages import ServeRequest
-from host.data.batches import Batch
 from host.family import Family, read_family
 from host.models import Classifier, count_parameters, load_checkpoint
-from host.pruning import ALLOCATORS, CRITERIA, SCHEDULES, Stage
+from host.pruning import ALLOCATORS, CRITERIA, SCHEDULES, AllocationTask, Calibration, Stage
 from host.pruning.allocators import depth_exponential
 from host.search import SearchProgress
 from host.training import evaluate
@@ -174,13 +173,15 @@ def test_new_functions_are_used_without_touching_the_loop(
     seen = []
 
     @CRITERIA.register("toy")
-    def toy(model: Classifier, batches: Iterable[Batch], generator: np.random.Generator) -> list[np.ndarray]:
-        seen.append((model.kept_operators(), sum(len(batch.y) for batch in batches)))
+    def toy(
+        model: Classifier, calibration: Calibration, generator: np.random.Generator
+    ) -> list[np.ndarray]:
+        seen.append((model.kept_operators(), sum(len(batch.y) for batch in calibration.batches())))
         return [np.arange(CHANNELS)] * LAYERS
 
     @ALLOCATORS.register("even")
-    def even(ratio: float, layers: int, channels: int) -> list[int]:
-        return [round(ratio * channels)] * layers
+    def even(task: AllocationTask) -> list[int]:
+        return [round(task.ratio * channels) for channels in task.parent.num_channels]
 
     @SCHEDULES.register("one-shot")
     def one_shot(rates: Sequence[float]) -> list[Stage]:

@@ -1,0 +1,78 @@
+"""Latency as a function of how many operators each layer keeps.
+
+    latency(k_1 ... k_n) = base + scale (f_1(k_1) + ... + f_n(k_n))
+
+f_i is the measured curve of layer i's shape: straight between neighbouring measured counts, so a cliff
+stands where it was found, between two counts that differ by one. `base` is everything that does not depend
+on kept counts; both are fitted to the end-to-end measurements the search makes as it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_s4op.messages import Interval, MeasurementSettings
+
+__all__ = ["CurvePoint", "LatencyModel", "LayerCurve", "Observation"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CurvePoint(_Value):
+    """One measured point of a curve: a layer that keeps `kept` operators, ms."""
+
+    kept: int = Field(ge=1)
+    p50_ms: float
+    p50_interval_ms: Interval
+    disturbed: bool = Field(default=False, description="the device was not steady, even when measured again")
+
+
+class LayerCurve(_Value):
+    """Measured latency of one shape of layer; `cliffs` are counts k where k + 1 costs a jump more."""
+
+    num_channels: int
+    d_state: int
+    seq_len: int
+    kind: str
+    points: tuple[CurvePoint, ...] = Field(min_length=1, description="ascending in kept")
+    cliffs: tuple[int, ...] = ()
+
+    def ms(self) -> npt.NDArray[np.float64]:
+        """Latency at every count, ms: entry k for k = 0 ... num_channels; entry 0, which no layer keeps,
+        and entries below the first point continue the first segment's value."""
+        kept = [point.kept for point in self.points]
+        return np.interp(np.arange(self.num_channels + 1), kept, [point.p50_ms for point in self.points])
+
+
+class Observation(_Value):
+    """A whole model measured end to end."""
+
+    kept_counts: tuple[int, ...]
+    p50_ms: float
+
+
+class LatencyModel(_Value):
+    """Predicts the latency of a whole model on one device from its kept counts."""
+
+    device_fingerprint: str
+    settings: MeasurementSettings
+    layers: tuple[str, ...] = Field(description="the curve of each layer, by its name in `curves`")
+    curves: dict[str, LayerCurve]
+    observations: tuple[Observation, ...] = Field(min_length=1, description="the unpruned model first")
+    base_ms: float
+    scale: float = 1.0
+
+    def layer_ms(self, layer: int) -> npt.NDArray[np.float64]:
+        """What layer `layer` adds at every kept count, scaled, ms: entry k for k = 0 ... num_channels."""
+        return self.scale * self.curves[self.layers[layer]].ms()
+
+    def predict_ms(self, kept_counts: Sequence[int]) -> float:
+        """Median latency of the whole model, ms."""
+        parts = (self.layer_ms(layer)[kept] for layer, kept in enumerate(kept_counts))
+        return self.base_ms + float(sum(parts))
