@@ -9,6 +9,7 @@ exported twice by the same versions has the same hash.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,7 +91,15 @@ class Manifest(_Value):
     d_model: int
     d_state: int
     seq_len: int
-    kept_operators: tuple[tuple[int, ...], ...] = Field(description="per layer, ascending")
+    kept_operators: tuple[tuple[int, ...], ...] = Field(
+        description="per layer, ascending, among the d_model channels of the file"
+    )
+    states: tuple[int, ...] | None = Field(
+        default=None, description="real states per operator of each layer; null: d_state everywhere"
+    )
+    features: tuple[int, ...] | None = Field(
+        default=None, description="what the d_model channels are called in the unpruned model; null: all"
+    )
     precision: Precision = Field(default="fp32", description="of activations and large weights")
     parameters: int
     macs: int = Field(description="multiply-accumulates of one inference, as exported")
@@ -149,6 +158,7 @@ def artifact_from_bytes(content: bytes, where: str, sha256: str | None = None) -
     manifest = _manifest_of(model, where)
     _check_interface(model, manifest, where)
     _check_operators(model, manifest, where)
+    _check_states(model, manifest, where)
     _check_precision(model, manifest, where)
     return Artifact(content, found, manifest)
 
@@ -252,6 +262,27 @@ def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> 
             found=f"{[len(c) for c in found]}",
             fix="the file was changed after export: export it again",
         )
+
+
+def _check_states(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
+    if manifest.states is None:
+        return
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    found = [_states_of(node, sizes) for node in model.graph.node if op.is_ssm_conv(node)]
+    if found != list(manifest.states):
+        raise CorruptArtifactError(
+            f"{where}: the SSMConv nodes have not the states the manifest lists",
+            expected=f"{list(manifest.states)} per layer",
+            found=f"{found}",
+            fix="the file was changed after export: export it again",
+        )
+
+
+def _states_of(node: onnx.NodeProto, sizes: Mapping[str, Sequence[int]]) -> int:
+    """Real states per operator, by the shape of the node's state form: poles [Hk, M, 2] or a [Hk, N, N]."""
+    shape = sizes.get(node.input[len(op.INPUTS)], ()) if len(node.input) > len(op.INPUTS) else ()
+    pairs = len(node.input) == len(op.INPUTS) + len(op.STATE_INPUTS["s4d"])
+    return shape[1] * (2 if pairs else 1) if len(shape) == 3 else 0
 
 
 def _check_precision(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:

@@ -40,11 +40,10 @@ def chunk_length(seq_len: int) -> int:
     return 32 if seq_len <= 1024 else 64
 
 
-def make_function(
-    kind: str, seq_len: int, d_state: int, elem_type: int = TensorProto.FLOAT
-) -> onnx.FunctionProto:
-    """The body of SSMConv for `kind` ("s4d" or "s4"), sequences of `seq_len`, `d_state` real states.
+def make_function(kind: str, seq_len: int, elem_type: int = TensorProto.FLOAT) -> onnx.FunctionProto:
+    """The body of SSMConv for `kind` ("s4d" or "s4") and sequences of `seq_len`.
 
+    It serves nodes with any number of states: that one stands in the shapes of their state form alone.
     `elem_type` is the type of x and y, TensorProto.FLOAT or FLOAT16; the weights are float32 in both.
     """
     g = _Body()
@@ -55,7 +54,7 @@ def make_function(
     y = g("MatMul", u, _toeplitz(g, chunk, seq_len))  # (B, Hk, n, T)
     if chunks > 1:
         form = _diagonal if kind == "s4d" else _dense
-        y = g("Add", y, form(g, u, chunk, chunks, d_state))
+        y = g("Add", y, form(g, u, chunk))
     y = _unchunked(g, y, seq_len, chunk, chunks)  # (B, Hk, L)
     y = _gelu_if_asked(g, _with_passed_through(g, x, y))  # (B, H, L)
     if elem_type == TensorProto.FLOAT:
@@ -125,16 +124,15 @@ def _toeplitz(g: _Body, chunk: int, seq_len: int) -> str:
     return g("Gather", padded, g.constant(np.where((lag >= 0) & (lag < taps), lag + 1, 0)), axis=1)
 
 
-def _diagonal(g: _Body, u: str, chunk: int, chunks: int, d_state: int) -> str:
+def _diagonal(g: _Body, u: str, chunk: int) -> str:
     """What earlier chunks do to a chunk's outputs, S4D: (B, Hk, n, T)."""
-    modes = d_state // 2
     steps = np.arange(chunk, dtype=np.float32)
     re, im = _powers(g, "poles", steps[::-1][:, None])  # a^(T-1-i): (Hk, T, M) each
     s = g("MatMul", u, g("Concat", re, im, axis=2))  # (B, Hk, n, 2M)
     s = g("Transpose", s, perm=[2, 0, 1, 3])
-    s = g("Reshape", s, g.constant([0, 0, 0, 2, modes]))  # (n, B, Hk, 2, M)
+    s = g("Reshape", s, g.constant([0, 0, 0, 2, -1]))  # (n, B, Hk, 2, M)
     flipped = _scan_diagonal(g, s, chunk)  # (n, B, Hk, 2, M): [Im; Re] of the state before each chunk
-    x = g("Reshape", flipped, g.constant([0, 0, 0, d_state]))
+    x = g("Reshape", flipped, g.constant([0, 0, 0, -1]))
     x = g("Transpose", x, perm=[1, 2, 0, 3])  # next to the MatMul, so that the two are fused
     re, im = _powers(g, "poles", steps[:, None] + 1)  # a^(t+1): (Hk, T, M)
     c_re, c_im = _pair(g, g("Unsqueeze", "residues", g.constant([1])))  # (Hk, 1, M)
@@ -192,7 +190,7 @@ def _powers(g: _Body, poles: str, steps: np.ndarray) -> tuple[str, str]:
     return g("Mul", size, g("Cos", phase)), g("Mul", size, g("Sin", phase))
 
 
-def _dense(g: _Body, u: str, chunk: int, chunks: int, d_state: int) -> str:
+def _dense(g: _Body, u: str, chunk: int) -> str:
     """What earlier chunks do to a chunk's outputs, S4: (B, Hk, n, T)."""
     reach, read, power = _dense_matrices(g, chunk)
     s = g("Transpose", g("MatMul", u, reach), perm=[2, 0, 1, 3])
@@ -202,7 +200,7 @@ def _dense(g: _Body, u: str, chunk: int, chunks: int, d_state: int) -> str:
         helper.make_node("Add", ["moved", "added"], ["next_state"]),
         helper.make_node("Identity", ["state"], ["before"]),
     ]
-    x = g("Reshape", _scan(g, s, nodes, "before"), g.constant([0, 0, 0, d_state]))
+    x = g("Reshape", _scan(g, s, nodes, "before"), g.constant([0, 0, 0, -1]))
     x = g("Transpose", x, perm=[1, 2, 0, 3])
     return g("MatMul", x, g("Unsqueeze", read, g.constant([0])))
 

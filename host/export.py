@@ -54,6 +54,8 @@ def export_model(
         d_state=small.config.d_state,
         seq_len=small.config.seq_len,
         kept_operators=small.kept_operators(),
+        states=small.config.states,
+        features=small.config.features,
         precision=precision,
         parameters=count_parameters(small),
         macs=count_macs(small.config, small.kept_operators()),

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # What a ModelConfig holds beyond the shape of its computation.
-_NOT_SHAPE = {"kept", "dropout", "dt_min", "dt_max"}
+_NOT_SHAPE = {"kept", "dropout", "dt_min", "dt_max", "features", "full_d_model", "states"}
 
 
 class _Value(BaseModel):
@@ -99,11 +99,21 @@ class MeasurementCache:
 def key_of(
     config: ModelConfig, kept_counts: tuple[int, ...], device_fingerprint: str, settings: MeasurementSettings
 ) -> MeasurementKey:
-    """The key of a structure of `config`'s shape."""
-    shape = config.model_dump(mode="json", exclude=_NOT_SHAPE)
+    """The key of a structure of `config`'s shape: H and N are what the config says is left.
+
+    Of a masked model give `compact_config(model)`, of a plan `planned_config(config, plan)`, so that removed
+    channels and states count.
+    """
+    shape = config.model_dump(mode="json", exclude=_NOT_SHAPE) | {"d_state": _states(config)}
     return MeasurementKey(
         shape=shape, kept_counts=kept_counts, device_fingerprint=device_fingerprint, settings=settings
     )
+
+
+def _states(config: ModelConfig) -> int | list[int]:
+    """Real states per operator: one number where every layer has the same."""
+    states = config.layer_states()
+    return states[0] if len(set(states)) == 1 else list(states)
 
 
 def measure_artifact(

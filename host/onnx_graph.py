@@ -71,9 +71,7 @@ def onnx_from_model(model: Classifier, precision: Precision = "fp32") -> onnx.Mo
         producer_name="edge-s4op",
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", op.OPSET), helper.make_opsetid(op.DOMAIN, op.DOMAIN_VERSION)],
-        functions=[
-            op_body.make_function(model.config.kind, model.config.seq_len, model.config.d_state, g.elem_type)
-        ],
+        functions=[op_body.make_function(model.config.kind, model.config.seq_len, g.elem_type)],
     )
 
 

@@ -5,7 +5,7 @@ from host.models.classifier import Block, Classifier
 from host.models.config import ModelConfig
 from host.models.count import count_macs, count_parameters
 from host.models.layer import SSMLayer, ssm_layers
-from host.models.surgery import apply_plan, compact
+from host.models.surgery import apply_plan, compact, compact_config, planned_config
 
 __all__ = [
     "Block",
@@ -14,9 +14,11 @@ __all__ = [
     "SSMLayer",
     "apply_plan",
     "compact",
+    "compact_config",
     "count_macs",
     "count_parameters",
     "load_checkpoint",
+    "planned_config",
     "save_checkpoint",
     "ssm_layers",
 ]

@@ -101,7 +101,14 @@ def _model(folder: Path, config: ModelConfig, weights: bytes) -> Classifier:
 
 
 def _check_masks(folder: Path, model: Classifier) -> None:
-    for index, block in enumerate(model.blocks):
+    for index, (block, kept) in enumerate(zip(model.blocks, model.kept_operators(), strict=True)):
+        counts = set(block.ssm.operators.kept_modes.sum(dim=1).tolist())
+        if len(counts) != 1 or 0 in counts or not kept:
+            raise CheckpointError(
+                f"{folder}: layer {index}'s masks leave {len(kept)} operators with {sorted(counts)} modes",
+                expected="at least one operator, and the same number of modes in each, at least one",
+                fix=f"{WEIGHTS} is damaged: restore it",
+            )
         extra = set(block.ssm.kept_operators()) - set(block.ssm.channels.tolist())
         if extra or not torch.any(block.ssm.mask):
             raise CheckpointError(

@@ -24,7 +24,8 @@ class SSMLayer(nn.Module):
 
     `d_state` counts real states: 64 means 32 conjugate pairs. `channels` (Hk,) are the operators whose
     parameters exist (None: all H); `mask` (H,) bool says which are kept. Pruning by mask leaves the
-    parameters in place; `host.models.surgery` cuts them out.
+    parameters in place; `host.models.surgery` cuts them out. So it is with conjugate pairs: the operators'
+    `kept_modes` (Hk, M) bool says which of an operator's M = d_state / 2 take part, equally many in each.
 
     `gate` is None, or a tensor (H,) or (B, H) that fades operators out: a kept operator then gives
     u_h + gate_h (k_h * u_h + d_h u_h - u_h). At 1 nothing changes, at 0 the operator passes its channel
@@ -87,6 +88,24 @@ class SSMLayer(nn.Module):
     def kept_rows(self) -> Tensor:
         """Which rows of the operators' parameters are kept: indices into (Hk,)."""
         return self.mask[self.channels].nonzero().flatten()
+
+    def set_kept_modes(self, kept: Tensor) -> None:
+        """Keep exactly the conjugate pairs where `kept` (Hk, M) is true; its rows are those of `channels`.
+
+        Raises ValueError for another shape, or unless every operator keeps the same number, at least one.
+        """
+        kept = torch.as_tensor(kept, dtype=torch.bool, device=self.mask.device)
+        own = self.operators.kept_modes
+        if kept.shape != own.shape:
+            raise ValueError(f"kept modes must have shape {tuple(own.shape)}, found {tuple(kept.shape)}")
+        counts = sorted(set(kept.sum(dim=1).tolist()))
+        if len(counts) != 1 or not counts[0]:
+            raise ValueError(f"every operator keeps equally many modes, at least one; found {counts}")
+        own.copy_(kept)
+
+    def states(self) -> int:
+        """Real states that each operator keeps: two a conjugate pair."""
+        return 2 * int(self.operators.kept_modes[0].sum())
 
     def forward(self, u: Tensor) -> Tensor:
         rows = self.kept_rows()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from host.models.hippo import legs_dplr
+from host.models.masks import register_mask
 from host.models.parameters import ssm_parameter
 
 __all__ = ["DenseRecurrence", "S4Operators"]
@@ -25,9 +26,15 @@ class S4Operators(nn.Module):
     from two levels of powers of a (as S4D's does), which needs no (H, M, L) tensor, no correction of C
     for the length, and leaves the matrices that recurrence and export need.
     `edge_s4op.reference.s4_kernel` is the paper's algorithm; tests hold the two together to 1e-10.
+
+    `kept_modes` (H, M) bool says which pairs take part: P, B and C of the others count as zero, so that they
+    are neither coupled, driven nor read: exactly the system without these states.
     """
 
+    kept_modes: Tensor
+
     parameter_names = ("log_dt", "log_a_real", "a_imag", "p", "b", "c")
+    mode_parameter_names = ("log_a_real", "a_imag", "p", "b", "c")  # (H, M, ...)
 
     def __init__(self, channels: int, d_state: int, dt_min: float, dt_max: float) -> None:
         super().__init__()
@@ -39,6 +46,7 @@ class S4Operators(nn.Module):
         self.p = ssm_parameter(torch.view_as_real(p).float().repeat(channels, 1, 1))
         self.b = ssm_parameter(torch.view_as_real(b).float().repeat(channels, 1, 1))
         self.c = nn.Parameter(torch.randn(channels, d_state // 2, 2) * math.sqrt(0.5))
+        register_mask(self, "kept_modes", (channels, d_state // 2))
 
     def discrete(self, keep: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
         """a (H, N, N), b (H, N), c (H, N) of the operators `keep`, real, float64: y = c a^l b.
@@ -49,7 +57,8 @@ class S4Operators(nn.Module):
         """
         half = self.log_dt[keep].double().exp()[:, None] / 2  # (H, 1)
         lam = torch.complex(-self.log_a_real[keep].double().exp(), self.a_imag[keep].double())
-        p, b = _stacked(self.p[keep]), _stacked(self.b[keep])  # (H, N)
+        kept = self.kept_modes[keep][..., None]
+        p, b = _stacked(self.p[keep] * kept), _stacked(self.b[keep] * kept)  # (H, N)
         diagonal = 1 / (1 - half * lam)  # the block-diagonal part of the inverse, (H, M) complex
         dp = _rotate(diagonal, p)  # D^-1 p
         inverse = _block(diagonal)
@@ -57,7 +66,7 @@ class S4Operators(nn.Module):
         row = _rotate(diagonal.conj(), p)  # p^T D^-1
         inverse = inverse - scale[..., None] * dp[..., None] * row[:, None]
         identity = torch.eye(p.shape[-1], dtype=p.dtype, device=p.device)
-        c = torch.view_as_complex(self.c[keep].double())
+        c = torch.view_as_complex(self.c[keep].double() * kept)
         c = 2 * torch.cat([c.real, -c.imag], dim=-1)
         return 2 * inverse - identity, (inverse @ b[..., None])[..., 0] * 2 * half, c
 

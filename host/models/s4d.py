@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from host.models.masks import register_mask
 from host.models.parameters import ssm_parameter
 
 __all__ = ["DiagonalRecurrence", "S4DOperators", "powers_kernel"]
@@ -19,9 +20,13 @@ class S4DOperators(nn.Module):
     A = -exp(log_a_real) + i a_imag (H, M), dt = exp(log_dt) (H,), C (H, M) complex stored as pairs,
     M = d_state / 2 conjugate pairs; k[l] = 2 Re sum_m C_m (exp(dt A_m) - 1) / A_m exp(dt A_m l).
     Starts as S4D-Lin: A_m = -1/2 + i pi m (Gu et al. 2022, arXiv 2206.11893, section 4.2).
+    `kept_modes` (H, M) bool says which pairs take part: C of the others counts as zero.
     """
 
+    kept_modes: Tensor
+
     parameter_names = ("log_dt", "log_a_real", "a_imag", "c")
+    mode_parameter_names = ("log_a_real", "a_imag", "c")  # (H, M, ...)
 
     def __init__(self, channels: int, d_state: int, dt_min: float, dt_max: float) -> None:
         super().__init__()
@@ -31,6 +36,7 @@ class S4DOperators(nn.Module):
         self.log_a_real = ssm_parameter(torch.full((channels, modes), math.log(0.5)))
         self.a_imag = ssm_parameter(math.pi * torch.arange(modes).repeat(channels, 1).float())
         self.c = nn.Parameter(torch.randn(channels, modes, 2) * math.sqrt(0.5))
+        register_mask(self, "kept_modes", (channels, modes))
 
     def discrete(self, keep: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Poles dt A and residues C (exp(dt A) - 1) / A of the operators `keep`: four (H, M) float64.
@@ -40,7 +46,7 @@ class S4DOperators(nn.Module):
         """
         dt = self.log_dt[keep].double().exp()[:, None]
         a = torch.complex(-self.log_a_real[keep].double().exp(), self.a_imag[keep].double())
-        c = torch.view_as_complex(self.c[keep].double())
+        c = torch.view_as_complex(self.c[keep].double()) * self.kept_modes[keep]
         poles = dt * a
         residues = c * torch.expm1(poles) / a
         return poles.real, poles.imag, residues.real, residues.imag

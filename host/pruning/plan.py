@@ -1,11 +1,12 @@
-"""Which operators stay: the value that travels from the pruning rules to masks, surgery and files."""
+"""What stays: the value that travels from the pruning rules to masks, surgery and files."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +14,27 @@ from edge_s4op.errors import UsageError
 
 __all__ = ["PrunePlan", "nested_plan"]
 
+_OPTIONAL = ("features", "states")
+
 
 @dataclass(frozen=True)
 class PrunePlan:
     """The kept operators of every layer, as ascending channel indices in the unpruned model's numbering.
 
-    `num_channels[i]` is how many operators layer i has when nothing is pruned. Raises UsageError when a
-    layer keeps nothing, repeats a channel, or names one outside [0, num_channels[i]).
+    `num_channels[i]` is how many operators layer i has when nothing is pruned. `features` are the channels
+    of the residual stream that stay (None: all); an operator of another channel is pruned. `states` are the
+    real states that every operator of a layer keeps (None: all it has); which ones, the model's values decide
+    (host.pruning.states).
+
+    Raises UsageError when a layer keeps nothing, repeats a channel, or names one outside
+    [0, num_channels[i]); for features that are no such list, or leave out a kept operator's channel; for
+    states that are odd, or not one number per layer.
     """
 
     num_channels: tuple[int, ...]
     kept: tuple[tuple[int, ...], ...]
+    features: tuple[int, ...] | None = None
+    states: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.num_channels) != len(self.kept):
@@ -33,7 +44,11 @@ class PrunePlan:
                 found=len(self.kept),
             )
         for layer, channels in enumerate(self.kept):
-            _check_layer(layer, channels, self.num_channels[layer])
+            _check_channels(f"layer {layer}", "operators", channels, self.num_channels[layer])
+        if self.features is not None:
+            _check_features(self.features, self)
+        if self.states is not None:
+            _check_states(self.states, len(self.kept))
 
     @classmethod
     def full(cls, num_channels: Sequence[int]) -> PrunePlan:
@@ -45,8 +60,9 @@ class PrunePlan:
         """Read what `to_json` wrote. Raises UsageError."""
         try:
             value = json.loads(text)
-            kept = tuple(tuple(int(channel) for channel in layer) for layer in value["kept"])
-            return cls(tuple(int(count) for count in value["num_channels"]), kept)
+            kept = tuple(map(_integers, value["kept"]))
+            more = {name: _integers(value[name]) for name in _OPTIONAL if value.get(name) is not None}
+            return cls(_integers(value["num_channels"]), kept, **more)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"not a pruning plan: {error!r}",
@@ -55,8 +71,9 @@ class PrunePlan:
             ) from error
 
     def to_json(self) -> str:
-        """`{"num_channels": [H, ...], "kept": [[channel, ...], ...]}`."""
-        return json.dumps({"num_channels": self.num_channels, "kept": self.kept})
+        """`{"num_channels": [H, ...], "kept": [[channel, ...], ...]}`, and "features", "states" where set."""
+        more = {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
+        return json.dumps({"num_channels": self.num_channels, "kept": self.kept, **more})
 
     @property
     def kept_counts(self) -> tuple[int, ...]:
@@ -69,13 +86,24 @@ class PrunePlan:
         return 1 - sum(self.kept_counts) / sum(self.num_channels)
 
     def structure(self) -> tuple[int, ...]:
-        """What latency depends on: how many operators each layer keeps, not which."""
-        return self.kept_counts
+        """What latency depends on: how many operators each layer keeps, not which.
+
+        Where features or states are set: the kept counts, then how many features (0: all), then the states
+        of each layer (0: all).
+        """
+        if self.features is None and self.states is None:
+            return self.kept_counts
+        return (*self.kept_counts, len(self.features or ()), *(self.states or (0,) * len(self.kept)))
 
     def is_nested_in(self, parent: PrunePlan) -> bool:
         """Whether everything pruned in `parent` is pruned here too."""
-        return self.num_channels == parent.num_channels and all(
-            set(mine) <= set(theirs) for mine, theirs in zip(self.kept, parent.kept, strict=True)
+        if self.num_channels != parent.num_channels:
+            return False
+        layers = zip(self.kept, parent.kept, strict=True)
+        return (
+            all(set(mine) <= set(theirs) for mine, theirs in layers)
+            and _within(self.features, parent.features, lambda mine, theirs: set(mine) <= set(theirs))
+            and _within(self.states, parent.states, _each_at_most)
         )
 
 
@@ -83,7 +111,8 @@ def nested_plan(parent: PrunePlan, pruned: Sequence[int], scores: Sequence[np.nd
     """Keep the best-scored operators of `parent` so that layer i has `pruned[i]` of all its H_i pruned.
 
     scores: one array (H_i,) per layer, higher = keep; equal scores keep the lower channel. A layer whose
-    parent already lost more than `pruned[i]` keeps what the parent keeps: pruned stays pruned.
+    parent already lost more than `pruned[i]` keeps what the parent keeps: pruned stays pruned. Features and
+    states are the parent's.
     Raises UsageError when an allocator's counts or a criterion's scores do not fit the plan.
     """
     _check_counts(parent, pruned)
@@ -94,7 +123,7 @@ def nested_plan(parent: PrunePlan, pruned: Sequence[int], scores: Sequence[np.nd
     ):
         size = min(len(channels), total - count)
         kept.append(_best(channels, layer_scores, size))
-    return PrunePlan(parent.num_channels, tuple(kept))
+    return replace(parent, kept=tuple(kept))
 
 
 def _best(channels: tuple[int, ...], scores: np.ndarray, size: int) -> tuple[int, ...]:
@@ -102,13 +131,56 @@ def _best(channels: tuple[int, ...], scores: np.ndarray, size: int) -> tuple[int
     return tuple(sorted(ranked[:size]))
 
 
-def _check_layer(layer: int, channels: tuple[int, ...], num_channels: int) -> None:
+def _integers(values: Any) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)
+
+
+def _within(
+    mine: tuple[int, ...] | None,
+    theirs: tuple[int, ...] | None,
+    compare: Callable[[tuple[int, ...], tuple[int, ...]], bool],
+) -> bool:
+    """`compare`, where None is everything."""
+    return theirs is None or (mine is not None and compare(mine, theirs))
+
+
+def _each_at_most(mine: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    return all(own <= other for own, other in zip(mine, theirs, strict=True))
+
+
+def _check_channels(where: str, what: str, channels: tuple[int, ...], num_channels: int) -> None:
     ascending = all(low < high for low, high in itertools.pairwise(channels))
     if not channels or not ascending or channels[0] < 0 or channels[-1] >= num_channels:
         raise UsageError(
-            f"pruning plan, layer {layer}: not a list of kept operators",
+            f"pruning plan, {where}: not a list of kept {what}",
             expected=f"at least one, ascending, within [0, {num_channels})",
             found=f"{list(channels)}",
+        )
+
+
+def _check_features(features: tuple[int, ...], plan: PrunePlan) -> None:
+    if len(set(plan.num_channels)) != 1:
+        raise UsageError(
+            "pruning plan: features need layers of one width",
+            expected="the same number of channels in every layer",
+            found=f"{list(plan.num_channels)}",
+        )
+    _check_channels("features", "channels", features, plan.num_channels[0])
+    for layer, channels in enumerate(plan.kept):
+        if not set(channels) <= set(features):
+            raise UsageError(
+                f"pruning plan, layer {layer}: keeps operators whose channel is not kept",
+                expected=f"operators among the features {list(features)}",
+                found=f"{sorted(set(channels) - set(features))}",
+            )
+
+
+def _check_states(states: tuple[int, ...], layers: int) -> None:
+    if len(states) != layers or any(count < 2 or count % 2 for count in states):
+        raise UsageError(
+            "pruning plan: not the states of every layer",
+            expected=f"{layers} even numbers of at least 2: states go in conjugate pairs",
+            found=f"{list(states)}",
         )
 
 

@@ -72,7 +72,7 @@ def _one_node_model(
         [numpy_helper.from_array(weights[name], name) for name in names[1:]],
     )
     imports = [helper.make_opsetid("", op.OPSET), helper.make_opsetid(op.DOMAIN, op.DOMAIN_VERSION)]
-    functions = [op_body.make_function(kind, length, 16, elem_type)]
+    functions = [op_body.make_function(kind, length, elem_type)]
     return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=9), weights
 
 
