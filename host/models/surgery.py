@@ -123,6 +123,10 @@ def _with_features(model: Classifier, plan: Any) -> tuple[tuple[int, ...], ...]:
     """Mask the residual stream as the plan says; its kept operators in the model's own numbering."""
     own = model.config.original_channels()
     (features,) = _among(own, [own if plan.features is None else plan.features])
+    for layer, (block, channels) in enumerate(zip(model.blocks, plan.kept, strict=True)):
+        missing = sorted(set(channels) - {own[channel] for channel in block.ssm.channels.tolist()})
+        if missing:
+            raise ValueError(f"layer {layer}: operators {missing} were cut out and cannot be kept")
     kept = _among(own, plan.kept)
     for block, channels in zip(model.blocks, kept, strict=True):
         block.ssm.set_kept_operators(channels)  # first: a layer may come back with other operators

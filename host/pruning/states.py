@@ -70,6 +70,7 @@ def balanced(layer: SSMLayer) -> Tensor:
 def choose_modes(model: nn.Module, layer_modes: Sequence[int], score: str = "hinf") -> list[Tensor]:
     """The best `layer_modes[i]` pairs of every operator of layer i: one bool mask (Hk, M) per layer.
 
+    S4D's pairs are scored once. S4's are coupled: every operator loses its worst and is scored again.
     Pairs that are masked already come after all others; equal scores keep the lower pair. The model is left
     as it was: `set_kept_modes` applies the masks. Raises UsageError for a number of layers or of modes that
     does not fit, UnknownNameError for the score.
@@ -102,14 +103,31 @@ def choose_layer_modes(layer: SSMLayer, modes: int, score: str, *, where: str) -
             expected=f"an even number within [2, {2 * kept.shape[1]}]: states go in conjugate pairs",
             found=2 * modes,
         )
-    scores = MODE_SCORES.get(score)(layer)
+    function, before = MODE_SCORES.get(score), kept.clone()
+    step = 1 if isinstance(layer.operators, S4Operators) else kept.shape[1]
+    try:
+        count = layer.states() // 2
+        while count != modes:
+            count = modes if count < modes else max(modes, count - step)
+            kept.copy_(_best(_finite(function(layer), where), kept, count))
+        return kept.clone()
+    finally:
+        kept.copy_(before)
+
+
+def _best(scores: Tensor, kept: Tensor, count: int) -> Tensor:
+    """Bool (Hk, M): the `count` best of each row, those that are not `kept` last."""
+    ranked = torch.argsort(scores.masked_fill(~kept, -1.0), dim=1, descending=True, stable=True)
+    return torch.zeros_like(kept).scatter(1, ranked[:, :count], True)
+
+
+def _finite(scores: Tensor, where: str) -> Tensor:
     if not torch.isfinite(scores).all():
         raise UsageError(
             f"{where}: an operator's states cannot be scored: its parameters are not finite",
             fix="prune a checkpoint whose training did not diverge",
         )
-    ranked = torch.argsort(scores.masked_fill(~kept, -1.0), dim=1, descending=True, stable=True)
-    return torch.zeros_like(kept).scatter(1, ranked[:, :modes], True)
+    return scores
 
 
 @torch.no_grad()
