@@ -113,6 +113,17 @@ def test_a_manifest_that_contradicts_the_graph_is_refused(artifact: Artifact):
         artifact_from_model(model, lying)
 
 
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+def test_states_that_the_nodes_do_not_have_are_refused(kind: str):
+    config = {"num_classes": 3, "seq_len": 40, "d_input": 2, "d_model": 4, "d_state": 8, "depth": 2}
+    told = export_model(Classifier(ModelConfig(kind=kind, states=(8, 4), **config)))
+    model = onnx.load_model_from_string(told.content)
+    assert told.manifest.states == (8, 4)
+    lying = told.manifest.model_copy(update={"states": (8, 2)})
+    with pytest.raises(CorruptArtifactError, match=r"expected \[8, 2\] per layer; found \[8, 4\]"):
+        artifact_from_model(model, lying)
+
+
 def test_a_precision_that_the_weights_do_not_have_is_refused(artifact: Artifact):
     lying = artifact.manifest.model_copy(update={"precision": "fp16"})
     model = onnx.load_model_from_string(artifact.content)

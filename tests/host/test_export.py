@@ -16,8 +16,9 @@ from edge_s4op.errors import ExportError
 from edge_s4op.op import is_ssm_conv
 from edge_s4op.runtime import open_runner
 from host.export import export_model, relative_difference
-from host.models import Classifier, compact, count_parameters
+from host.models import Classifier, compact, count_macs, count_parameters
 from tests.host.export_samples import KEPT, VARIANTS, sample_batch, sample_model
+from tests.host.models.cut_samples import FEATURES, STATES, cut_model, sample_inputs
 
 RUNS_WITH_ONNXRUNTIME_ALONE = """
 import sys
@@ -55,6 +56,50 @@ def test_fp16_is_fp32_rounded(kind: str, norm: str, prenorm: bool, inputs: str, 
     difference = relative_difference(runner.run(feeds)["logits"], model(x, lengths).numpy())
     assert 1e-6 < difference < 2e-3  # below: some of it was not rounded at all
     runner.close()
+
+
+@pytest.mark.parametrize(("kind", "norm", "prenorm", "inputs", "padded"), VARIANTS)
+@torch.no_grad()
+def test_models_without_channels_and_states_are_what_their_masks_made_them(
+    kind: str, norm: str, prenorm: bool, inputs: str, padded: bool
+):
+    model = cut_model(kind, norm, prenorm, inputs, padded)
+    runner = open_runner(export_model(model), "onnxruntime", threads=1)
+    for batch in (1, 5):
+        tensors = sample_inputs(model.config, batch)
+        feeds = dict(zip(("input", "lengths"), (tensor.numpy() for tensor in tensors), strict=False))
+        assert relative_difference(runner.run(feeds)["logits"], model(*tensors).numpy()) < 1e-5
+    runner.close()
+
+
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+@pytest.mark.parametrize("length", [20, 1025])
+def test_layers_of_different_states_share_one_function(kind: str, length: int):
+    model = cut_model(kind, "batch", seq_len=length)
+    artifact = export_model(model)
+    manifest, small = artifact.manifest, compact(model)
+    assert (manifest.d_model, manifest.d_state) == (len(FEATURES), 16)
+    assert (manifest.features, manifest.states) == (FEATURES, STATES)
+    assert manifest.kept_operators == small.kept_operators() == ((0, 1, 2, 3, 4), (1, 3), (4,))
+    assert (manifest.parameters, manifest.macs) == (
+        count_parameters(model),
+        count_macs(small.config, small.kept_operators()),
+    )
+    proto = onnx.load_model_from_string(artifact.content)
+    assert len(proto.functions) == 1
+    shapes = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
+    for layer, (operators, states) in enumerate(zip((5, 2, 1), STATES, strict=True)):
+        path = f"block{layer}/ssm"
+        if kind == "s4d":
+            assert shapes[f"{path}/poles"] == shapes[f"{path}/residues"] == [operators, states // 2, 2]
+        else:
+            assert shapes[f"{path}/a"] == [operators, states, states]
+            assert shapes[f"{path}/b"] == shapes[f"{path}/c"] == [operators, states]
+    assert {shapes[f"block{layer}/norm/weight"][0] for layer in range(3)} == {len(FEATURES)}
+
+
+def test_a_file_with_less_channels_and_states_is_smaller():
+    assert export_model(cut_model()).size_bytes < export_model(sample_model()).size_bytes
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])

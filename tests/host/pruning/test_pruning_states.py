@@ -61,9 +61,9 @@ def test_hinf_finds_a_peak_that_is_sharper_than_any_grid():
 def test_balanced_is_the_pair_s_largest_hankel_singular_value():
     layer = trained_layer("s4d")
     scores = balanced(layer).numpy()
-    for pair in range(PAIRS):
+    for pair in (0, PAIRS - 1):
         own = kernel(layer) - kernel(layer, without=pair)
-        size = 1500
+        size = 1000
         for row in range(CHANNELS):
             hankel = np.lib.stride_tricks.sliding_window_view(own[row, : 2 * size - 1], size)
             largest = np.sqrt(np.linalg.eigvalsh(hankel @ hankel)[-1])
