@@ -24,7 +24,7 @@ from edge_s4op.artifact import Precision, TensorInfo
 from host.models import Block, Classifier, ModelConfig, SSMLayer
 from host.onnx_nodes import GraphNodes
 
-__all__ = ["graph_inputs", "graph_outputs", "onnx_from_model"]
+__all__ = ["add_ssm_node", "graph_inputs", "graph_outputs", "onnx_from_model"]
 
 _SWAP = [0, 2, 1]  # (B, H, L) <-> (B, L, H)
 
@@ -102,26 +102,24 @@ def _block(g: GraphNodes, path: str, block: Block, config: ModelConfig, x: str) 
     z = _norm(g, f"{path}/norm", block.norm, x) if block.prenorm else x
     if _channels_last(config):
         z = g.add(f"{path}/channels_first", "Transpose", z, perm=_SWAP)
-    mixed = _glu(g, f"{path}/mix", block.mix, _ssm(g, f"{path}/ssm", block.ssm, config, z), config)
+    y = add_ssm_node(g, f"{path}/ssm", block.ssm, config.seq_len, z, gelu=True)
+    mixed = _glu(g, f"{path}/mix", block.mix, y, config)
     # Sum, not Add: ONNX Runtime fuses Add with a LayerNorm behind it into an operator that is slower
     # on CPUs (1.3x for the two at H = 128, L = 4096).
     out = g.add(f"{path}/residual", "Sum", x, mixed)
     return out if block.prenorm else _norm(g, f"{path}/norm", block.norm, out)
 
 
-def _ssm(g: GraphNodes, path: str, ssm: SSMLayer, config: ModelConfig, x: str) -> str:
+def add_ssm_node(g: GraphNodes, path: str, ssm: SSMLayer, seq_len: int, x: str, *, gelu: bool) -> str:
+    """The layer's kept operators as one SSMConv node over x (B, H, seq_len); returns its output's name."""
     forms = {"s4d": _diagonal_form, "s4": _dense_form}
-    state = dict(zip(op.STATE_INPUTS[config.kind], forms[config.kind](ssm), strict=True))
-    weights = {"k": ssm.operators.kernel(config.seq_len), "d": ssm.d, **state}
+    state = dict(zip(op.STATE_INPUTS[ssm.kind], forms[ssm.kind](ssm), strict=True))
+    weights = {"k": ssm.operators.kernel(seq_len), "d": ssm.d, **state}
     inputs = [x, *(g.float_weight(f"{path}/{name}", value) for name, value in weights.items())]
+    channels = ssm.channels.tolist()
     g.nodes.append(
         op.make_node(
-            inputs,
-            path,
-            channels=ssm.channels.tolist(),
-            num_channels=ssm.num_channels,
-            gelu=True,
-            name=path,
+            inputs, path, channels=channels, num_channels=ssm.num_channels, gelu=gelu, name=path
         )
     )
     return path

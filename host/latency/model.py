@@ -68,11 +68,59 @@ class LatencyModel(_Value):
     base_ms: float
     scale: float = 1.0
 
+    @classmethod
+    def fitted(
+        cls,
+        device_fingerprint: str,
+        settings: MeasurementSettings,
+        layers: Sequence[str],
+        curves: dict[str, LayerCurve],
+        observations: Sequence[Observation],
+    ) -> LatencyModel:
+        """The model whose base and scale fit whole models measured end to end, the last one exactly.
+
+        With x_j = sum_i f_i(k_ij) of observation j and w_j halving every second step back in time, scale s is
+
+            s = argmin sum_j w_j (y_j - y_n - s (x_j - x_n))^2 + lambda (s - 1)^2,  lambda = (x_n / 5)^2,
+
+        within [1/4, 4], and base = y_n - s x_n. Where that would be negative (a layer alone took longer than
+        its share of the model), base is 0 and s = y_n / x_n.
+        """
+        sums = np.array([_sum_ms(layers, curves, o.kept_counts) for o in observations])
+        measured = np.array([o.p50_ms for o in observations])
+        weights = 0.5 ** (np.arange(len(sums))[::-1] / 2)
+        x, y, ridge = sums - sums[-1], measured - measured[-1], (sums[-1] / 5) ** 2
+        scale = float((weights @ (x * y) + ridge) / (weights @ (x * x) + ridge)) if sums[-1] > 0 else 1.0
+        scale = min(max(scale, 0.25), 4.0)
+        base_ms = float(measured[-1] - scale * sums[-1])
+        if base_ms < 0:
+            base_ms, scale = 0.0, float(measured[-1] / sums[-1])
+        return cls(
+            device_fingerprint=device_fingerprint,
+            settings=settings,
+            layers=tuple(layers),
+            curves=curves,
+            observations=tuple(observations),
+            base_ms=base_ms,
+            scale=scale,
+        )
+
+    def corrected(self, kept_counts: Sequence[int], p50_ms: float) -> LatencyModel:
+        """The model with one more end-to-end measurement, which it now predicts exactly."""
+        seen = Observation(kept_counts=tuple(kept_counts), p50_ms=p50_ms)
+        return LatencyModel.fitted(
+            self.device_fingerprint, self.settings, self.layers, self.curves, (*self.observations, seen)
+        )
+
     def layer_ms(self, layer: int) -> npt.NDArray[np.float64]:
         """What layer `layer` adds at every kept count, scaled, ms: entry k for k = 0 ... num_channels."""
         return self.scale * self.curves[self.layers[layer]].ms()
 
     def predict_ms(self, kept_counts: Sequence[int]) -> float:
         """Median latency of the whole model, ms."""
-        parts = (self.layer_ms(layer)[kept] for layer, kept in enumerate(kept_counts))
-        return self.base_ms + float(sum(parts))
+        return self.base_ms + self.scale * _sum_ms(self.layers, self.curves, kept_counts)
+
+
+def _sum_ms(layers: Sequence[str], curves: dict[str, LayerCurve], kept_counts: Sequence[int]) -> float:
+    pairs = zip(layers, kept_counts, strict=True)
+    return float(sum(curves[name].ms()[kept] for name, kept in pairs))

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_s4op.errors import UsageError
 from host.latency.model import LatencyModel
+from host.pruning.knapsack import choose, keep_values
 from host.pruning.plan import PrunePlan
 from host.pruning.registry import Registry
 
-__all__ = ["ALLOCATORS", "AllocationTask", "Allocator", "depth_exponential"]
+__all__ = [
+    "ALLOCATORS",
+    "NEED_LATENCY",
+    "AllocationTask",
+    "Allocator",
+    "allocate_budget",
+    "depth_exponential",
+    "global_shares",
+    "latency_aware",
+    "uniform",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,9 @@ Allocator = Callable[[AllocationTask], list[int]]
 """Pruned operators of each layer, of its H_i: each within [0, H_i - 1]."""
 
 ALLOCATORS: Registry[Allocator] = Registry("allocator")
+
+NEED_LATENCY = frozenset({"latency-aware"})
+"""Allocators that need `AllocationTask.latency`."""
 
 
 @ALLOCATORS.register("depth-exponential")
@@ -79,3 +93,84 @@ def _shares(open_layers: list[int], missing: int) -> list[int]:
     total = sum(2**layer for layer in open_layers)
     shares = [round(2**layer / total * missing) for layer in open_layers]
     return shares if any(shares) else [0] * (len(shares) - 1) + [1]
+
+
+@ALLOCATORS.register("uniform")
+def uniform(task: AllocationTask) -> list[int]:
+    """The same share of every layer, to the operator: round(ratio * total) in all, by largest remainder.
+
+    A layer keeps one operator, and loses at least what its parent had lost.
+    """
+    totals = task.parent.num_channels
+    exact = [task.ratio * total for total in totals]
+    pruned = [int(share) for share in exact]
+    by_remainder = sorted(range(len(totals)), key=lambda i: (pruned[i] - exact[i], i))
+    for layer in by_remainder[: _target(task) - sum(pruned)]:
+        pruned[layer] += 1
+    return [_within(task.parent, layer, count) for layer, count in enumerate(pruned)]
+
+
+@ALLOCATORS.register("global")
+def global_shares(task: AllocationTask) -> list[int]:
+    """All operators of the parent in one ranking: the lowest scores go, whatever their layer.
+
+    round(ratio * total) are pruned in all, counting what the parent had pruned; of every layer the best one
+    stays. Scores of different layers are compared as they are, so that the criterion must measure one thing
+    in all of them, as `fisher` and `taylor` do: the loss.
+    """
+    pruned = _already_pruned(task.parent)
+    candidates = [
+        (float(scores[channel]), layer, channel)
+        for layer, (kept, scores) in enumerate(zip(task.parent.kept, task.scores, strict=True))
+        for channel in sorted(kept, key=lambda c: (float(scores[c]), -c))[: len(kept) - 1]
+    ]
+    missing = max(0, _target(task) - sum(pruned))
+    for _, layer, _ in sorted(candidates)[:missing]:
+        pruned[layer] += 1
+    return pruned
+
+
+@ALLOCATORS.register("latency-aware")
+def latency_aware(task: AllocationTask) -> list[int]:
+    """As fast as the rate spread evenly, but with the most score that fits into that time.
+
+    Maximises the kept score subject to the latency that `task.latency` predicts for `uniform`. Raises
+    UsageError when no latency model was learned.
+    """
+    if task.latency is None:
+        raise UsageError(
+            "allocator 'latency-aware' needs a latency model of the device",
+            fix="run a search with an agent, which learns one, or use allocator 'global'",
+        )
+    even = uniform(task)
+    kept = [total - gone for total, gone in zip(task.parent.num_channels, even, strict=True)]
+    found = allocate_budget(task.parent, task.scores, task.latency, task.latency.predict_ms(kept))
+    return even if found is None else found
+
+
+def allocate_budget(
+    parent: PrunePlan, scores: Sequence[np.ndarray], latency: LatencyModel, budget_ms: float
+) -> list[int] | None:
+    """Pruned operators of each layer that keep most score within a predicted `budget_ms`.
+
+    None when even one operator a layer is over. `host.pruning.knapsack` says how exact it is.
+    """
+    values = [keep_values(layer, kept) for layer, kept in zip(scores, parent.kept, strict=True)]
+    costs = [latency.layer_ms(layer) for layer in range(len(parent.kept))]
+    kept_counts = choose(values, costs, budget_ms - latency.base_ms)
+    if kept_counts is None:
+        return None
+    return [total - count for total, count in zip(parent.num_channels, kept_counts, strict=True)]
+
+
+def _target(task: AllocationTask) -> int:
+    return round(task.ratio * sum(task.parent.num_channels))
+
+
+def _already_pruned(parent: PrunePlan) -> list[int]:
+    return [total - count for total, count in zip(parent.num_channels, parent.kept_counts, strict=True)]
+
+
+def _within(parent: PrunePlan, layer: int, pruned: int) -> int:
+    total, kept = parent.num_channels[layer], len(parent.kept[layer])
+    return min(max(pruned, total - kept), total - 1)

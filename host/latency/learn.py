@@ -1,0 +1,149 @@
+"""Learning a layer's curve: a coarse grid, refined where it bends, watched by an anchor that must not move."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+from edge_s4op.errors import MeasurementError
+from host.latency.model import CurvePoint, LayerCurve
+from host.latency.probe import LayerShape
+
+__all__ = ["MeasurePoint", "learn_curve"]
+
+MeasurePoint = Callable[[int, bool], "CurvePoint | None"]
+"""(kept, fresh) -> the measured point, or None if it could not be measured; `fresh`: not from a cache."""
+
+TOLERANCE = 0.05  # of the curve's largest value: a smaller bend or jump changes no plan worth the time
+_CHECK_EVERY = 4  # points between two looks at the anchor
+_RETRIES = 2
+
+
+def learn_curve(shape: LayerShape, measure: MeasurePoint, *, max_points: int = 16) -> LayerCurve:
+    """Latency against kept operators from at most `max_points` counts (and the anchor's repetitions).
+
+    First 1, H/4, H/2, 3H/4 and H. Where a point lies off the line between its neighbours by more than the
+    tolerance and its own interval, the intervals around it are halved, the worst first, until they are
+    straight or of length one: a jump between two neighbouring counts is a cliff. An anchor, H/2, is measured
+    again after every few points; when it moved by more than the tolerance, and beyond its interval, the
+    points since then are measured again, at most twice, and are `disturbed` if it still moves.
+
+    Raises MeasurementError when fewer than two points could be measured.
+    """
+    watched = _Watched(shape.num_channels, measure)
+    grid = sorted({max(1, round(share * shape.num_channels / 4)) for share in range(5)})
+    for kept in grid:
+        watched.take(kept)
+    _refine(watched, max_points)
+    watched.check()
+    points = watched.points()
+    if len(points) < min(2, shape.num_channels):
+        raise MeasurementError(
+            f"the latency of a layer ({shape.name}) could not be learned",
+            expected="at least two kept counts that can be measured",
+            found=len(points),
+            fix="see the agent's log for why its measurements fail",
+        )
+    return LayerCurve(
+        kind=shape.kind,
+        num_channels=shape.num_channels,
+        d_state=shape.d_state,
+        seq_len=shape.seq_len,
+        points=points,
+        cliffs=_cliffs(points),
+    )
+
+
+class _Watched:
+    """Points measured so far, and the anchor that tells whether the device is the one it was."""
+
+    def __init__(self, channels: int, measure: MeasurePoint) -> None:
+        self._measure = measure
+        self._points: dict[int, CurvePoint] = {}
+        self._unchecked: list[int] = []
+        self._anchor = max(1, channels // 2)
+        self._reference = measure(self._anchor, False)
+
+    def take(self, kept: int) -> CurvePoint | None:
+        """Measure a count, once."""
+        if kept not in self._points:
+            point = self._measure(kept, False)
+            if point is None:
+                return None
+            self._points[kept] = point
+            self._unchecked.append(kept)
+            if len(self._unchecked) >= _CHECK_EVERY:
+                self.check()
+        return self._points[kept]
+
+    def check(self) -> None:
+        """Look at the anchor; what was measured while the device was another one is measured again."""
+        for attempt in range(_RETRIES + 1):
+            if not self._unchecked or not self._moved():
+                break
+            for kept in self._unchecked:
+                point = self._measure(kept, True)
+                if point is not None:
+                    self._points[kept] = point.model_copy(update={"disturbed": attempt == _RETRIES})
+        self._unchecked = []
+
+    def points(self) -> tuple[CurvePoint, ...]:
+        """In ascending order."""
+        return tuple(self._points[kept] for kept in sorted(self._points))
+
+    def _moved(self) -> bool:
+        now, before = self._measure(self._anchor, True), self._reference
+        if now is None or before is None:
+            return False
+        apart = abs(now.p50_ms - before.p50_ms)
+        low, high = before.p50_interval_ms, now.p50_interval_ms
+        overlap = min(low.high, high.high) >= max(low.low, high.low)
+        return apart > TOLERANCE * before.p50_ms and not overlap
+
+
+def _refine(watched: _Watched, max_points: int) -> None:
+    """Halve the intervals in which the curve is not straight, the worst first."""
+    heap = _bent(watched.points())
+    heapq.heapify(heap)
+    while heap and len(watched.points()) < max_points:
+        _, low, high = heapq.heappop(heap)
+        middle = watched.take((low + high) // 2)
+        ends = [point for point in watched.points() if point.kept in (low, high)]
+        if middle is None or len(ends) < 2:
+            continue
+        error = _error(ends[0], middle, ends[1])
+        if error > _tolerance(watched.points(), middle):
+            for pair in ((low, middle.kept), (middle.kept, high)):
+                if pair[1] - pair[0] > 1:
+                    heapq.heappush(heap, (-error, *pair))
+
+
+def _bent(points: tuple[CurvePoint, ...]) -> list[tuple[float, int, int]]:
+    """Intervals next to a point that lies off the line between its neighbours; the worst error, negated."""
+    worst: dict[tuple[int, int], float] = {}
+    for low, middle, high in zip(points, points[1:], points[2:], strict=False):
+        error = _error(low, middle, high)
+        if error > _tolerance(points, middle):
+            for pair in ((low.kept, middle.kept), (middle.kept, high.kept)):
+                worst[pair] = max(worst.get(pair, 0.0), error)
+    return [(-error, *pair) for pair, error in worst.items() if pair[1] - pair[0] > 1]
+
+
+def _error(low: CurvePoint, middle: CurvePoint, high: CurvePoint) -> float:
+    share = (middle.kept - low.kept) / (high.kept - low.kept)
+    return abs(middle.p50_ms - (low.p50_ms + share * (high.p50_ms - low.p50_ms)))
+
+
+def _tolerance(points: tuple[CurvePoint, ...], point: CurvePoint) -> float:
+    interval = point.p50_interval_ms
+    return max(TOLERANCE * max(p.p50_ms for p in points), interval.high - interval.low)
+
+
+def _cliffs(points: tuple[CurvePoint, ...]) -> tuple[int, ...]:
+    """Counts whose next one takes a jump more (or less)."""
+    return tuple(
+        low.kept
+        for low, high in itertools.pairwise(points)
+        if high.kept == low.kept + 1 and abs(high.p50_ms - low.p50_ms) > _tolerance(points, high)
+    )
