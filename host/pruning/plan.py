@@ -6,13 +6,16 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_s4op.errors import UsageError
 
-__all__ = ["PrunePlan", "nested_plan"]
+if TYPE_CHECKING:
+    from host.models.config import ModelConfig
+
+__all__ = ["PrunePlan", "nested_plan", "plan_from_config"]
 
 _OPTIONAL = ("features", "states")
 
@@ -124,6 +127,14 @@ def nested_plan(parent: PrunePlan, pruned: Sequence[int], scores: Sequence[np.nd
         size = min(len(channels), total - count)
         kept.append(_best(channels, layer_scores, size))
     return replace(parent, kept=tuple(kept))
+
+
+def plan_from_config(config: ModelConfig) -> PrunePlan:
+    """The plan that leaves what a cut model's config says is left, in the numbering of the unpruned model."""
+    names = config.original_channels()
+    kept = tuple(tuple(names[channel] for channel in layer) for layer in config.kept_operators())
+    width = config.full_d_model or config.d_model
+    return PrunePlan((width,) * config.depth, kept, config.features, config.states)
 
 
 def _best(channels: tuple[int, ...], scores: np.ndarray, size: int) -> tuple[int, ...]:

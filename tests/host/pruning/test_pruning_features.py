@@ -11,7 +11,7 @@ from edge_s4op.messages import MeasurementSettings
 from host.data.batches import Batch
 from host.measuring import key_of
 from host.models import Classifier, apply_plan, compact, compact_config, planned_config
-from host.pruning import Calibration, PrunePlan, classification_loss, nested_plan
+from host.pruning import Calibration, PrunePlan, classification_loss, nested_plan, plan_from_config
 from host.pruning.features import FEATURE_SCORES, choose_features, feature_scores
 from tests.host.models.cut_samples import FEATURES, KEPT, STATES, cut_model, sample_inputs, whole_model
 
@@ -135,6 +135,7 @@ def test_a_plan_means_the_same_to_a_whole_a_masked_and_a_cut_model(kind: str):
     assert tuple(names[channel] for channel in cut.kept_features()) == FEATURES
     assert whole.states() == cut.states() == STATES
     assert compact_config(cut) == compact_config(whole) == planned_config(whole_model(kind).config, PLAN)
+    assert plan_from_config(compact_config(whole)) == plan_from_config(compact(cut).config) == PLAN
 
 
 def test_a_plan_of_everything_undoes_masks():
