@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from edge_s4op.errors import UsageError
 
@@ -52,6 +53,11 @@ class PrunePlan:
             _check_features(self.features, self)
         if self.states is not None:
             _check_states(self.states, len(self.kept))
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As part of a pydantic value a plan is written as `to_json` writes it."""
+        return {name: value for name, value in handler(self).items() if value is not None}
 
     @classmethod
     def full(cls, num_channels: Sequence[int]) -> PrunePlan:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from edge_s4op.errors import UnknownNameError, UsageError
 from edge_s4op.messages import MeasurementSettings
@@ -188,7 +191,12 @@ def test_the_cache_tells_structures_apart_and_not_which_channels_they_keep():
 
 def test_plans_with_features_and_states_survive_json_and_nesting():
     assert PrunePlan.from_json(PLAN.to_json()) == PLAN
-    assert "features" not in PrunePlan((8,) * 3, KEPT).to_json()
+    operators_alone = PrunePlan((8,) * 3, KEPT)
+    assert json.loads(operators_alone.to_json()).keys() == {"num_channels", "kept"}
+    adapter = TypeAdapter(PrunePlan)
+    for plan in (PLAN, operators_alone):
+        assert json.loads(adapter.dump_json(plan)) == json.loads(plan.to_json())
+        assert adapter.validate_json(plan.to_json()) == plan
     child = nested_plan(PLAN, [4, 7, 7], [np.arange(8.0)] * 3)
     assert (child.features, child.states) == (FEATURES, STATES)
     assert child.is_nested_in(PLAN)
