@@ -11,7 +11,11 @@ __all__ = ["EpochRecord", "Progress", "TrainResult", "best_epoch", "should_stop"
 
 
 class EpochRecord(BaseModel):
-    """One epoch's figures: one line of metrics.jsonl. Rates are those of the epoch's last step."""
+    """One epoch's figures: one line of metrics.jsonl. Rates are those of the epoch's last step.
+
+    `settled`: whether the model had its final structure when it was evaluated (see `StepHook`). The figures
+    of another structure do not compare, so an epoch that is not settled is never the best.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,6 +27,7 @@ class EpochRecord(BaseModel):
     ssm_lr: float
     gradient_norm: float
     seconds: float
+    settled: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,16 @@ class TrainResult:
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
-    """Highest validation accuracy; of equals the lowest validation loss, then the earliest."""
-    return max(history, key=lambda r: (r.validation_accuracy, -r.validation_loss, -r.epoch))
+    """Of the settled epochs: highest validation accuracy, then lowest validation loss, then the earliest.
+
+    Raises ValueError when no epoch is settled.
+    """
+    settled = (record for record in history if record.settled)
+    return max(settled, key=lambda r: (r.validation_accuracy, -r.validation_loss, -r.epoch))
 
 
 def should_stop(history: Sequence[EpochRecord], patience: int | None) -> bool:
     """Whether the best epoch lies `patience` or more epochs back."""
-    if patience is None or not history:
+    if patience is None or not any(record.settled for record in history):
         return False
     return history[-1].epoch - best_epoch(history).epoch >= patience

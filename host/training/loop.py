@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
-from edge_s4op.errors import S4opError
+from edge_s4op.errors import S4opError, UsageError
 from host.data.batches import Batch, batches
 from host.data.dataset import Dataset
 from host.models.classifier import Classifier
@@ -25,6 +25,7 @@ from host.training.config import TrainConfig, resolve_device
 from host.training.evaluate import evaluate, placed
 from host.training.history import EpochRecord, Progress, TrainResult, best_epoch, should_stop
 from host.training.identity import run_identity
+from host.training.objective import Objective, StepHook, checked_loss, cross_entropy
 from host.training.optimizer import build_optimizer, set_learning_rate
 from host.training.random_state import seeded
 from host.training.run import Standing, open_run
@@ -48,6 +49,12 @@ class _Job:
     generator: torch.Generator
     steps: int
     on_progress: OnProgress
+    objective: Objective | None
+    on_step: StepHook | None
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps
 
 
 @dataclass(frozen=True)
@@ -65,12 +72,18 @@ def train(
     run_dir: Path | None = None,
     resume: bool = False,
     on_progress: OnProgress | None = None,
+    objective: Objective | None = None,
+    on_step: StepHook | None = None,
 ) -> TrainResult:
     """Train `model` in place; on return it holds the weights of the best epoch and is in eval mode.
 
     With `run_dir`, every epoch is saved there, and `resume=True` continues from the last one (or starts,
     if there is none), on the CPU bit for bit as if never interrupted. The test split is not looked at, and
     the caller's random numbers and threads stay as they were.
+
+    `objective` is the loss that is trained (None: cross-entropy; validation is always that and accuracy), and
+    `on_step` is called before every step. Where it changes the model's structure, the best epoch is one that
+    was evaluated with the final one. Both are part of the run: it resumes with the same only.
 
     Raises DataError when the dataset does not fit the model, UsageError for settings that cannot work here,
     CheckpointError when `run_dir` holds another run, StorageError when it cannot be written, and S4opError
@@ -83,14 +96,15 @@ def train(
         generator = torch.Generator().manual_seed(config.seed)
         report = on_progress or _ignore
         optimizer = build_optimizer(model, config)
-        job = _Job(model, dataset, config, device, optimizer, generator, steps, report)
+        job = _Job(model, dataset, config, device, optimizer, generator, steps, report, objective, on_step)
+        _settle(job)
         standing = _train(job, run_dir, resume)
     model.eval()
     return _result(standing.history, config)
 
 
 def _train(job: _Job, run_dir: Path | None, resume: bool) -> Standing:
-    identity = run_identity(job.model, job.dataset, job.config, job.device) if run_dir else {}
+    identity = _identity(job) if run_dir else {}
     parts = (job.model, job.optimizer, job.generator)
     with open_run(run_dir, identity, parts, job.device, resume=resume) as (standing, save):
         while len(standing.history) < job.config.epochs and not should_stop(
@@ -102,10 +116,31 @@ def _train(job: _Job, run_dir: Path | None, resume: bool) -> Standing:
     return standing
 
 
+def _identity(job: _Job) -> dict[str, Any]:
+    return run_identity(job.model, job.dataset, job.config, job.device, job.objective, job.on_step)
+
+
+def _settle(job: _Job) -> None:
+    """Give the model the structure it will end with: that is the run's, whatever masks it was brought with.
+
+    Raises UsageError when no step would have it.
+    """
+    if job.on_step is None:
+        return
+    if job.on_step.settled_from(job.total_steps) >= job.total_steps:
+        raise UsageError(
+            "the model's structure would not be final before the run ends, so no epoch could be the best",
+            expected=f"final from step {job.total_steps - 1} of {job.total_steps} at the latest",
+            found=job.on_step.settled_from(job.total_steps),
+        )
+    job.on_step(job.model, job.total_steps - 1, job.total_steps)
+
+
 def _advanced(job: _Job, standing: Standing) -> Standing:
     record = _epoch(job, len(standing.history) + 1)
     history = (*standing.history, record)
-    return Standing(history, weights_of(job.model) if best_epoch(history) is record else standing.best)
+    best = record.settled and best_epoch(history) is record
+    return Standing(history, weights_of(job.model) if best else standing.best)
 
 
 def _epoch(job: _Job, epoch: int) -> EpochRecord:
@@ -128,12 +163,20 @@ def _epoch(job: _Job, epoch: int) -> EpochRecord:
         ssm_lr=job.config.ssm_lr * factor,
         gradient_norm=sum(step.gradient_norm for step in steps) / len(steps),
         seconds=time.perf_counter() - start,
+        settled=_settled(job, epoch),
     )
+
+
+def _settled(job: _Job, epoch: int) -> bool:
+    last_step = epoch * job.steps - 1
+    return job.on_step is None or last_step >= job.on_step.settled_from(job.total_steps)
 
 
 def _steps(job: _Job, epoch: int) -> Iterator[_Step]:
     job.model.train()
     for number, batch in enumerate(_usable(job), start=1):
+        if job.on_step is not None:
+            job.on_step(job.model, _step_number(job, epoch, number), job.total_steps)
         set_learning_rate(job.optimizer, _factor(job, epoch, number))
         step = _step(job, batch, epoch, number)
         job.on_progress(Progress(epoch, job.config.epochs, number, job.steps, step.loss))
@@ -155,8 +198,7 @@ def _usable(job: _Job) -> Iterator[Batch]:
 
 def _step(job: _Job, batch: Batch, epoch: int, number: int) -> _Step:
     with torch.autocast(job.device.type, dtype=torch.bfloat16, enabled=job.config.amp):
-        logits = job.model(batch.x, batch.lengths)  # (B, num_classes)
-    loss = functional.cross_entropy(logits.float(), batch.y)
+        loss = checked_loss((job.objective or cross_entropy)(job.model, batch))
     loss_value = loss.item()
     _check_finite(loss_value, "the loss", job, epoch, number)
     job.optimizer.zero_grad(set_to_none=True)
@@ -168,9 +210,13 @@ def _step(job: _Job, batch: Batch, epoch: int, number: int) -> _Step:
 
 
 def _factor(job: _Job, epoch: int, number: int) -> float:
-    total = job.config.epochs * job.steps
-    step = (epoch - 1) * job.steps + number - 1
-    return learning_rate_factor(step, total, warmup_steps(total, job.config.warmup_fraction))
+    warmup = warmup_steps(job.total_steps, job.config.warmup_fraction)
+    return learning_rate_factor(_step_number(job, epoch, number), job.total_steps, warmup)
+
+
+def _step_number(job: _Job, epoch: int, number: int) -> int:
+    """Steps of the whole run before this one; epochs and their steps count from 1."""
+    return (epoch - 1) * job.steps + number - 1
 
 
 def _check_finite(value: float, what: str, job: _Job, epoch: int, step: int) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from edge_s4op.errors import StorageError
 from edge_s4op.files import write_text
 from host.training.history import EpochRecord
 
-__all__ = ["METRICS_NAME", "MetricsLog", "open_metrics"]
+__all__ = ["METRICS_NAME", "MetricsLog", "latest_progress", "open_metrics"]
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -36,7 +38,7 @@ class MetricsLog:
                 fix="free some space; resuming continues after the last whole epoch",
             ) from error
         if self._board is not None:
-            for name, value in record.model_dump(exclude={"epoch"}).items():
+            for name, value in record.model_dump(exclude={"epoch", "settled"}).items():
                 self._board.add_scalar(name, value, record.epoch)
 
 
@@ -55,6 +57,19 @@ def open_metrics(run_dir: Path, history: Sequence[EpochRecord]) -> Iterator[Metr
     finally:
         if board is not None:
             board.close()
+
+
+def latest_progress(run_dir: Path) -> EpochRecord | None:
+    """The last whole epoch of a run that another process may be writing; None before the first."""
+    try:
+        content = (Path(run_dir) / METRICS_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    whole = content[: content.rfind("\n") + 1].splitlines()  # a line being written has no end yet
+    try:
+        return EpochRecord.model_validate_json(whole[-1]) if whole else None
+    except ValidationError:
+        return None
 
 
 def _line(record: EpochRecord) -> str:
