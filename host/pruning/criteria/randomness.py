@@ -1,27 +1,15 @@
-"""How much each operator matters. A criterion scores every operator of a model; higher = keep.
-
-A criterion gets a model with SSM layers, which it may run but must leave as it found it, training data (None
-where there is none; read lazily, so that a criterion that ignores it pays nothing), and a generator seeded
-by the candidate. It returns one float64 array (H,) per layer, in the order of `ssm_layers`; the scores of
-operators that are pruned already are never read.
-"""
+"""The published criterion: none."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from torch import nn
 
 from host.models.layer import ssm_layers
 from host.pruning.calibration import Calibration
-from host.pruning.registry import Registry
+from host.pruning.criteria.contract import CRITERIA
 
-__all__ = ["CRITERIA", "Criterion", "candidate_generator", "random"]
-
-Criterion = Callable[[nn.Module, Calibration | None, np.random.Generator], list[np.ndarray]]
-
-CRITERIA: Registry[Criterion] = Registry("criterion")
+__all__ = ["candidate_generator", "random"]
 
 
 @CRITERIA.register("random")
