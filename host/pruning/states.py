@@ -40,7 +40,8 @@ def hinf(layer: SSMLayer) -> Tensor:
     """H-infinity norm of what the operator loses with the pair: the largest gain at any frequency, (Hk, M).
 
     ||G - G_without_m||_inf = max_w |G(e^iw) - G_without_m(e^iw)|: no input of energy one changes the output
-    by more. S4D: exactly (`pair_gains`). S4: on a grid of frequencies, a lower bound (`dplr_pair_gains`).
+    by more (Gwak et al. 2024, arXiv 2411.02824, score states so). S4D: exactly (`pair_gains`). S4: on a grid
+    of frequencies, a lower bound (`dplr_pair_gains`).
     """
     own = layer.operators
     if isinstance(own, S4Operators):
