@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -28,17 +26,11 @@ def diagonal_energy(log_a: Tensor, residues: Tensor, length: int | None) -> Tens
 
 def _series(p: Tensor, length: int | None) -> Tensor:
     """S(p), with expm1: under light damping a_m conj(a_n) is near 1, and 1 - e^p all rounding."""
-    step = torch.expm1(_principal(p))
+    step = torch.expm1(p)
     if length is None:
         return -1 / step
-    series = torch.expm1(_principal(length * p)) / step
+    series = torch.expm1(length * p) / step
     return torch.where(step == 0, torch.full_like(p, length), series)
-
-
-def _principal(p: Tensor) -> Tensor:
-    """p with its imaginary part within [-pi, pi]: dt A passes whole turns where dt is large."""
-    turns = torch.round(p.imag / (2 * math.pi))
-    return torch.complex(p.real, p.imag - 2 * math.pi * turns)
 
 
 def dense_energy(a: Tensor, b: Tensor, c: Tensor, length: int | None) -> Tensor:

@@ -67,6 +67,22 @@ def test_hinf_is_the_largest_gain_at_any_frequency(kind: str, d_state: int):
     assert (hinf_norms(layer).numpy() >= spectrum * (1 - 1e-9)).all()
 
 
+def test_hinf_tells_nearly_equal_peaks_apart():
+    """All resonances of an operator about as high: which is highest shows only when all are refined."""
+    torch.manual_seed(25)  # here an operator's second peak on the grid is the first between its points
+    layer = SSMLayer(16, kind="s4d", d_state=16, dt_min=1e-2, dt_max=0.3).double()
+    own = layer.operators
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.mul_(1 + 0.1 * torch.randn_like(parameter))
+        own.log_a_real.clamp_(min=math.log(0.4))
+        pole_re, _, res_re, res_im = own.discrete()
+        own.c /= (torch.hypot(res_re, res_im) / -torch.expm1(pole_re))[..., None]
+    spectrum = np.abs(np.fft.rfft(difference(layer, LONG), 1 << 16)).max(axis=1)
+    np.testing.assert_allclose(hinf_norms(layer), spectrum, rtol=2e-4)
+    assert (hinf_norms(layer).numpy() >= spectrum * (1 - 1e-9)).all()
+
+
 @KINDS
 def test_hinf_finds_a_resonance_far_narrower_than_any_grid(kind: str):
     """A pole 1e-7 from the unit circle: its peak is |residue| / 1e-7 and 1e-7 rad wide."""

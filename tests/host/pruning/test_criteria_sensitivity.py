@@ -143,6 +143,18 @@ def test_works_where_the_caller_switched_gradients_off(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_gradient_of_a_weight_is_computed(name: str):
+    model, data, asked = own_model(), own_calibration(), []
+
+    def watched(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        asked.extend(path for path, parameter in model.named_parameters() if parameter.requires_grad)
+        return squared_error(model, batch)
+
+    scores_of(name, model, Calibration(data.batches, watched))
+    assert not asked
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_losses_without_gradients_are_refused(name: str):
     data = own_calibration()
     detached = Calibration(data.batches, lambda *given: squared_error(*given).detach())
