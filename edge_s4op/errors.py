@@ -87,15 +87,18 @@ class UnknownNameError(UsageError):
 
 
 class BudgetError(S4opError):
-    """No measured model fits the budget; `smallest_ms` is the smallest latency reached."""
+    """No measured model fits the budget; `smallest` is the smallest cost reached, in the budget's unit."""
 
-    def __init__(self, budget_ms: float, smallest_ms: float) -> None:
-        self.budget_ms, self.smallest_ms = budget_ms, smallest_ms
+    def __init__(
+        self, budget: float, smallest: float, *, unit: str = "ms", why: str | None = None, fix: str | None = None
+    ) -> None:
+        self.budget, self.smallest, self.unit = budget, smallest, unit
         super().__init__(
-            f"no model of this family fits a latency budget of {budget_ms:g} ms",
-            expected=f"a budget of at least {_rounded_up(smallest_ms)} ms, the smallest p50 reached",
-            found=f"{budget_ms:g} ms",
-            fix="raise the budget, prune at higher rates, or use a smaller model",
+            f"no model of this family fits a budget of {budget:g} {unit}",
+            expected=f"a budget of at least {_rounded_up(smallest)} {unit}, the smallest reached"
+            + (f" ({why})" if why else ""),
+            found=f"{budget:g} {unit}",
+            fix=fix or "raise the budget, prune at higher rates, or use a smaller model",
         )
 
 

@@ -10,6 +10,7 @@
     device           the device latencies were measured on (edge_s4op.messages.DeviceFacts)
     other_devices    further devices, of other kinds, that every model was measured on
     latency_models   what was learned of the devices (host.latency.LatencyModel), if a budget was searched
+    complete         false for what a search left that was interrupted; resuming it finishes the family
     models           {name: folder}, the folders relative to family.json; each holds model.safetensors,
                      config.json and model.onnx
     trials           a list, in the order they ran; the first is the unpruned model:
@@ -122,6 +123,7 @@ class Family(_Value):
     device: DeviceFacts
     other_devices: tuple[DeviceFacts, ...] = ()
     latency_models: tuple[LatencyModel, ...] = ()
+    complete: bool = True
     models: dict[str, str]
     trials: tuple[Trial, ...]
 

@@ -77,6 +77,8 @@ def searching_bar(models: int) -> Iterator[Callable[[SearchProgress], None]]:
 
         def follow(at: SearchProgress) -> None:
             _draw_step(bars, inner, at)
+            if at.phase == "waiting":
+                bars.console.print(f"  waiting: {at.error}")
             if at.phase in ("finished", "skipped") and at.trial is not None:
                 bars.advance(whole)
                 bars.console.print(_sentence(at, at.trial))
@@ -85,7 +87,8 @@ def searching_bar(models: int) -> Iterator[Callable[[SearchProgress], None]]:
 
 
 def _draw_step(bars: Progress, task: TaskID, at: SearchProgress) -> None:
-    name = f"{at.rate:.0%} candidate {at.candidate}/{at.candidates}" if at.rate else "unpruned"
+    several = f" candidate {at.candidate}/{at.candidates}" if at.candidates > 1 else ""
+    name = f"{at.target}{several}"
     if at.phase == "fine-tune" and at.training is not None:
         training = at.training
         note = (
@@ -103,7 +106,7 @@ def _share(progress: float | None) -> dict[str, float | None]:
 
 
 def _sentence(at: SearchProgress, trial: Trial) -> str:
-    name = f"{trial.rate:.0%} pruned, seed {trial.seed}" if trial.rate else "unpruned"
+    name = "unpruned" if trial.seed is None else f"{trial.stage}, {trial.rate:.0%} pruned, seed {trial.seed}"
     accuracy = "not trained" if trial.validation_accuracy is None else f"{trial.validation_accuracy:.1%}"
     latency = "not measured" if trial.latency is None else f"p50 {trial.latency.p50_ms:.3f} ms"
     again = " (from the run before)" if at.phase == "skipped" else ""

@@ -52,7 +52,7 @@ def probe_artifact(shape: LayerShape, kept: int) -> Artifact:
         producer_name="edge-s4op",
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", op.OPSET), helper.make_opsetid(op.DOMAIN, op.DOMAIN_VERSION)],
-        functions=[op_body.make_function(shape.kind, shape.seq_len, shape.d_state)],
+        functions=[op_body.make_function(shape.kind, shape.seq_len)],
     )
     return artifact_from_model(model, _manifest(shape, channels, sizes, layer))
 

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from edge_s4op.errors import UsageError
 from host.pruning.registry import Registry
 
-__all__ = ["SCHEDULES", "UNPRUNED", "Schedule", "Stage", "check_rates", "incremental", "stage_name"]
+__all__ = [
+    "SCHEDULES",
+    "UNPRUNED",
+    "Schedule",
+    "Stage",
+    "check_rates",
+    "decimals",
+    "incremental",
+    "one_shot",
+    "stage_name",
+]
 
 UNPRUNED = "unpruned"
 
@@ -35,6 +45,13 @@ def incremental(rates: Sequence[float]) -> list[Stage]:
     """
     check_rates(rates)
     return [Stage(rate, parent) for rate, parent in zip(rates, [0.0, *rates], strict=False)]
+
+
+@SCHEDULES.register("one-shot")
+def one_shot(rates: Sequence[float]) -> list[Stage]:
+    """Each rate starts from the unpruned model. Raises UsageError as `incremental` does."""
+    check_rates(rates)
+    return [Stage(rate, 0.0) for rate in rates]
 
 
 def stage_name(rate: float) -> str:

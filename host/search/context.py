@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from edge_s4op.artifact import Artifact
-from edge_s4op.client import AgentClient
-from edge_s4op.messages import DeviceFacts
 from host.data.dataset import Dataset, Split
 from host.export import export_model
+from host.family import Trial
 from host.measuring import MeasurementCache
 from host.models.classifier import Classifier
-from host.pruning.schedules import Stage
+from host.search.fleet import Fleet
 from host.search.folder import RunFolder
 from host.search.options import PruneOptions
 from host.search.progress import OnProgress, SearchProgress
+from host.search.stages import SearchStage
 
 __all__ = ["Search"]
 
@@ -29,10 +29,9 @@ class Search:
 
     checkpoint_dir: Path
     dataset: Dataset
-    agent: AgentClient
+    fleet: Fleet
     options: PruneOptions
-    stages: tuple[Stage, ...]
-    device: DeviceFacts
+    stages: tuple[SearchStage, ...]
     folder: RunFolder
     cache: MeasurementCache
     on_progress: OnProgress
@@ -41,9 +40,9 @@ class Search:
         """Tell the caller where the search stands."""
         self.on_progress(replace(at, **changes))
 
-    def weights(self, rate: float, seed: int | None) -> Path:
+    def weights(self, trial: Trial) -> Path:
         """The checkpoint of a finished trial; without a seed, of the unpruned model."""
-        return self.checkpoint_dir if seed is None else self.folder.candidate(rate, seed)
+        return self.checkpoint_dir if trial.seed is None else self.folder.candidate(trial.stage, trial.seed)
 
     def export(
         self, model: Classifier, *, accuracy: dict[str, float] | None = None, parent: str | None = None

@@ -3,9 +3,11 @@
     run.json                          what makes this search this search; written first, never changed
     trials.jsonl                      one Trial a line, appended and synced when it is finished
     measurements/KEY.json             one finished measurement each (host.measuring)
+    latency/                          what was learned of the devices, one file each (host.latency)
     candidates/rate-0.30-seed-42/     a candidate's weights and its fine-tuning; gone when no longer needed
     models/keep-0.70/                 the models kept: model.safetensors, config.json, model.onnx
-    family.json                       the result (host.family); written last
+    family.json                       the result (host.family): of a search that was interrupted, what there
+                                      is so far, marked incomplete
 
 A trial counts as finished once its whole line, ending in a newline, is in trials.jsonl; its weights are on
 disk before. Half a line is what a kill left: it is cut off and the trial runs again.
@@ -25,6 +27,7 @@ from pydantic import ValidationError
 from edge_s4op.errors import CheckpointError, StorageError, UsageError
 from edge_s4op.files import write_bytes, write_text
 from host.family import FAMILY_NAME, Trial, problem_of
+from host.pruning.schedules import decimals
 from host.training.identity import check_identity
 
 __all__ = ["RunFolder", "model_name", "open_folder"]
@@ -44,9 +47,13 @@ class RunFolder:
     def family(self) -> Path:
         return self.path / FAMILY_NAME
 
-    def candidate(self, rate: float, seed: int) -> Path:
-        """Where a candidate's weights lie."""
-        return self.path / "candidates" / f"rate-{_decimals(rate)}-seed-{seed}"
+    @property
+    def latency(self) -> Path:
+        return self.path / "latency"
+
+    def candidate(self, stage: str, seed: int) -> Path:
+        """Where the weights of a stage's candidate lie."""
+        return self.path / "candidates" / f"{stage}-seed-{seed}"
 
     def model(self, name: str) -> Path:
         """Where a kept model lies."""
@@ -75,14 +82,14 @@ class RunFolder:
                 fix="free some space and resume: every earlier trial is kept",
             ) from error
 
-    def remove_candidates(self, rate: float | None = None, *, but: Path | None = None) -> None:
-        """Delete candidates' weights: all, or those of `rate`, except `but`."""
+    def remove_candidates(self, stage: str | None = None, *, but: Path | None = None) -> None:
+        """Delete candidates' weights: all, or those of `stage`, except `but`."""
         parent = self.path / "candidates"
-        pattern = "*" if rate is None else f"rate-{_decimals(rate)}-*"
+        pattern = "*" if stage is None else f"{stage}-seed-*"
         for folder in parent.glob(pattern):
             if folder != but:
                 shutil.rmtree(folder)
-        if rate is None and parent.exists():
+        if stage is None and parent.exists():
             parent.rmdir()
 
     @property
@@ -124,12 +131,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a search: {error}", fix="search into another folder") from error
 
 
-def _decimals(share: float) -> str:
-    """At least two decimals, more where the share has them: 0.50, 0.125."""
-    text = f"{share:.6f}".rstrip("0")
-    return text if len(text) >= 4 else f"{share:.2f}"
-
-
-def model_name(rate: float) -> str:
-    """What a kept model is called: by the share of operators it keeps."""
-    return f"keep-{_decimals(1 - rate)}"
+def model_name(trial: Trial) -> str:
+    """What a kept model is called: by the share of operators it keeps, or by its budget."""
+    return trial.stage if trial.budget_ms is not None else f"keep-{decimals(1 - trial.rate)}"

@@ -24,7 +24,7 @@ def test_near_names_are_offered():
 
 def test_budget_error_names_the_smallest_reached():
     error = BudgetError(1.0, 2.345)
-    assert error.smallest_ms == 2.345
+    assert error.smallest == 2.345
     assert "2.345 ms" in str(error)
 
 

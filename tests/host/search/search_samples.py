@@ -21,14 +21,15 @@ from edge_s4op.client import AgentClient
 from edge_s4op.messages import MeasurementSettings
 from host.family import Family
 from host.models import save_checkpoint
-from host.search import PruneOptions, SearchProgress, prune_search
+from host.search import Placement, PruneOptions, SearchProgress, prune_search, published_options
 from host.training import TrainConfig
 from tests.host.training.training_samples import classifier, dataset
 
 LAYERS, CHANNELS = 3, 8
 DATA = dataset()
+HERE = Placement(workers=1)
 QUICK = MeasurementSettings(warmup_ms=0, max_duration_ms=20, min_iterations=5)
-OPTIONS = PruneOptions(
+OPTIONS = published_options(
     rates=(0.3, 0.6),
     candidates=2,
     training=TrainConfig(epochs=16, batch_size=8, device="cpu"),
@@ -55,7 +56,8 @@ def agent_in_process(data_dir: Path, **changes: Callable[..., object]) -> Iterat
 def run_search(
     folder: Path, agent: AgentClient, options: PruneOptions = OPTIONS, **settings: object
 ) -> Family:
-    """Search in `folder`/run from `folder`/unpruned."""
+    """Search in `folder`/run from `folder`/unpruned, in this process unless `settings` place it elsewhere."""
+    settings.setdefault("placement", HERE)
     return prune_search(folder / "unpruned", DATA, agent, options, folder / "run", **settings)
 
 

@@ -149,7 +149,7 @@ def test_no_candidate_that_can_be_trained_ends_the_search(folder: Path) -> None:
     training = ONE.training.model_copy(update={"lr": 1e30, "ssm_lr": 1e30, "clip_norm": None})
     with (
         agent_in_process(folder / "agent") as agent,
-        pytest.raises(S4opError, match=r"no candidate at rate 0\.5 could be fine-tuned: .*stopped"),
+        pytest.raises(S4opError, match=r"no candidate of stage rate-0\.50 could be fine-tuned: .*stopped"),
     ):
         run_search(folder, agent, ONE.model_copy(update={"training": training}))
 

@@ -55,8 +55,8 @@ def test_every_structure_is_measured_before_anything_is_paid_for_it(searched: Se
     measured = ["export", "measure", "measured"]
     expected = [(0.0, None, phase) for phase in [*measured, "finished"]]
     for rate in OPTIONS.rates:
-        expected += [(rate, 7, phase) for phase in [*measured, "fine-tune", "finished"]]
-        expected += [(rate, 42, phase) for phase in ["reused", "fine-tune", "finished"]]
+        expected += [(rate, 7, phase) for phase in measured] + [(rate, 42, "reused")]
+        expected += [(rate, seed, phase) for seed in (7, 42) for phase in ("fine-tune", "finished")]
     assert phases[: len(expected)] == expected
     assert [phase for *_, phase in phases[len(expected) :]] == ["test"] * 3
 
@@ -173,9 +173,7 @@ def test_new_functions_are_used_without_touching_the_loop(
     seen = []
 
     @CRITERIA.register("toy")
-    def toy(
-        model: Classifier, calibration: Calibration, generator: np.random.Generator
-    ) -> list[np.ndarray]:
+    def toy(model: Classifier, calibration: Calibration, generator: np.random.Generator) -> list[np.ndarray]:
         seen.append((model.kept_operators(), sum(len(batch.y) for batch in calibration.batches())))
         return [np.arange(CHANNELS)] * LAYERS
 
@@ -183,11 +181,11 @@ def test_new_functions_are_used_without_touching_the_loop(
     def even(task: AllocationTask) -> list[int]:
         return [round(task.ratio * channels) for channels in task.parent.num_channels]
 
-    @SCHEDULES.register("one-shot")
-    def one_shot(rates: Sequence[float]) -> list[Stage]:
+    @SCHEDULES.register("each from the start")
+    def from_the_start(rates: Sequence[float]) -> list[Stage]:
         return [Stage(rate, 0.0) for rate in rates]
 
-    named = {"criterion": "toy", "allocator": "even", "schedule": "one-shot", "rates": (0.25, 0.75)}
+    named = {"criterion": "toy", "allocator": "even", "schedule": "each from the start", "rates": (0.25, 0.75)}
     with agent_in_process(folder / "agent") as agent:
         family = run_search(folder, agent, ONE.model_copy(update=named))
     assert [trial.plan.kept[0] for trial in family.trials] == [(*range(8),), (*range(2, 8),), (6, 7)]

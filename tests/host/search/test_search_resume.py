@@ -15,7 +15,7 @@ import pytest
 from edge_s4op.client import AgentClient, RetryPolicy
 from edge_s4op.errors import AgentUnreachableError
 from host.family import Family, Trial
-from host.search import SearchProgress
+from host.search import Placement, SearchProgress
 from host.search.folder import RunFolder
 from tests.host.search.search_samples import run_search, save_unpruned
 
@@ -115,7 +115,7 @@ def test_a_lost_agent_ends_the_search_which_goes_on_when_it_is_back(
 
         impatient = AgentClient.connect(url, retry=RetryPolicy(retries=1, first_delay_s=0.01))
         with impatient, pytest.raises(AgentUnreachableError):
-            run_search(tmp_path, impatient, on_progress=unplug)
+            run_search(tmp_path, impatient, placement=Placement(workers=1, agent_wait_s=0), on_progress=unplug)
     saved = RunFolder(tmp_path / "run").read_trials()
     assert len(saved) == (1 if phase == "measure" else 3)
 
