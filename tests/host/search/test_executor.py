@@ -150,8 +150,9 @@ def test_a_task_continues_what_an_earlier_one_had_saved(executor, tmp_path):
 
 
 def started(run_dir: Path, timeout_s: float = 60.0) -> None:
+    """Wait for a task's second epoch in the log: the first is in a snapshot then."""
     deadline = time.monotonic() + timeout_s
-    while latest_progress(run_dir) is None:
+    while (latest := latest_progress(run_dir)) is None or latest.epoch < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

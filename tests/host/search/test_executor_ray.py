@@ -89,7 +89,7 @@ def ray_processes(folder: Path) -> list[int]:
 def tuning_processes(folder: Path) -> list[int]:
     """Ray's workers that run a task; their parents have Ray's folder on the command line."""
     parents = ray_processes(folder)
-    return [pid for pid, (parent, line) in processes().items() if parent in parents and "ray::" in line]
+    return [pid for pid, (parent, line) in processes().items() if parent in parents and "::_tune" in line]
 
 
 @contextlib.contextmanager
