@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import onnxruntime
 import torch
 
-import edge_s4op
 from edge_s4op.artifact import Artifact, Manifest, Precision, Preprocessing, artifact_from_model
 from edge_s4op.errors import ExportError
 from edge_s4op.runtime import open_runner
 from host.models import Classifier, compact, count_macs, count_parameters
 from host.onnx_graph import graph_inputs, graph_outputs, onnx_from_model
+from host.versions import git_commit, versions
 
 __all__ = ["MAX_RELATIVE_DIFFERENCE", "export_model", "relative_difference"]
 
@@ -64,8 +59,8 @@ def export_model(
         dataset=dataset_name,
         accuracy=accuracy or {},
         parent=parent,
-        git_commit=_git_commit(),
-        versions=_versions(),
+        git_commit=git_commit(),
+        versions=versions(),
     )
     artifact = artifact_from_model(onnx_from_model(small, precision), manifest)
     _check_parity(small, artifact, example)
@@ -112,26 +107,3 @@ def _random_inputs(model: Classifier, batch: int = 2) -> dict[str, np.ndarray]:
     if config.padded:
         feeds["lengths"] = rng.integers(1, config.seq_len + 1, batch)
     return feeds
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "edge_s4op": edge_s4op.__version__,
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
-
-
-@functools.lru_cache(maxsize=1)
-def _git_commit() -> str | None:
-    """The commit of the checkout this code runs from; None when it was installed without one."""
-    here = Path(__file__)
-    try:
-        for question in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
-            done = subprocess.run(
-                ["git", *question], cwd=here.parent, capture_output=True, text=True, check=True, timeout=10
-            )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

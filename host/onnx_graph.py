@@ -24,7 +24,7 @@ from edge_s4op.artifact import Precision, TensorInfo
 from host.models import Block, Classifier, ModelConfig, SSMLayer
 from host.onnx_nodes import GraphNodes
 
-__all__ = ["add_ssm_node", "graph_inputs", "graph_outputs", "onnx_from_model"]
+__all__ = ["IR_VERSION", "add_ssm_node", "graph_inputs", "graph_outputs", "onnx_from_model", "ssm_weights"]
 
 _SWAP = [0, 2, 1]  # (B, H, L) <-> (B, L, H)
 
@@ -112,17 +112,23 @@ def _block(g: GraphNodes, path: str, block: Block, config: ModelConfig, x: str) 
 
 def add_ssm_node(g: GraphNodes, path: str, ssm: SSMLayer, seq_len: int, x: str, *, gelu: bool) -> str:
     """The layer's kept operators as one SSMConv node over x (B, H, seq_len); returns its output's name."""
-    forms = {"s4d": _diagonal_form, "s4": _dense_form}
-    state = dict(zip(op.STATE_INPUTS[ssm.kind], forms[ssm.kind](ssm), strict=True))
-    weights = {"k": ssm.operators.kernel(seq_len), "d": ssm.d, **state}
+    weights = ssm_weights(ssm, seq_len)
     inputs = [x, *(g.float_weight(f"{path}/{name}", value) for name, value in weights.items())]
     channels = ssm.channels.tolist()
     g.nodes.append(
-        op.make_node(
-            inputs, path, channels=channels, num_channels=ssm.num_channels, gelu=gelu, name=path
-        )
+        op.make_node(inputs, path, channels=channels, num_channels=ssm.num_channels, gelu=gelu, name=path)
     )
     return path
+
+
+def ssm_weights(ssm: SSMLayer, seq_len: int) -> dict[str, Tensor]:
+    """What an SSMConv node takes behind x, by name and in order: k, d and the state form (`edge_s4op.op`).
+
+    Of every operator whose parameters exist: masked ones are to be cut out first.
+    """
+    forms = {"s4d": _diagonal_form, "s4": _dense_form}
+    state = dict(zip(op.STATE_INPUTS[ssm.kind], forms[ssm.kind](ssm), strict=True))
+    return {"k": ssm.operators.kernel(seq_len), "d": ssm.d, **state}
 
 
 def _diagonal_form(ssm: SSMLayer) -> tuple[Tensor, Tensor]:

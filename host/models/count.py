@@ -10,7 +10,7 @@ from host.models.classifier import Classifier
 from host.models.config import ModelConfig
 from host.models.surgery import compact_state
 
-__all__ = ["count_macs", "count_parameters"]
+__all__ = ["count_macs", "count_parameters", "operator_macs"]
 
 
 def count_parameters(model: Classifier) -> int:
@@ -30,14 +30,15 @@ def count_macs(config: ModelConfig, kept: Sequence[Sequence[int]]) -> int:
     length, width = config.seq_len, config.d_model
     total = (config.d_input or 0) * width * length + width * config.num_classes
     for layer, states in zip(kept, config.layer_states(), strict=True):
-        total += 2 * width * width * length + len(layer) * _operator_macs(config, states)
+        total += 2 * width * width * length + len(layer) * operator_macs(config.kind, states, length)
     return total
 
 
-def _operator_macs(config: ModelConfig, states: int) -> int:
-    chunk = chunk_length(config.seq_len)
-    chunks = math.ceil(config.seq_len / chunk)
+def operator_macs(kind: str, states: int, seq_len: int) -> int:
+    """Real multiply-accumulates of one kept operator and one sequence; `states` are its real states N."""
+    chunk = chunk_length(seq_len)
+    chunks = math.ceil(seq_len / chunk)
     if chunks == 1:
         return chunk * chunk
-    own_step = 2 * states if config.kind == "s4d" else states * states
+    own_step = 2 * states if kind == "s4d" else states * states
     return chunks * (chunk * chunk + 2 * states * chunk + own_step)

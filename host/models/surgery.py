@@ -12,7 +12,15 @@ from host.models.classifier import Block, Classifier
 from host.models.config import ModelConfig
 from host.models.layer import SSMLayer, ssm_layers
 
-__all__ = ["apply_plan", "compact", "compact_config", "compact_state", "planned_config"]
+__all__ = [
+    "apply_plan",
+    "compact",
+    "compact_config",
+    "compact_layer",
+    "compact_state",
+    "layer_state",
+    "planned_config",
+]
 
 
 def apply_plan(model: nn.Module, plan: Any, mode_score: str = "hinf") -> None:
@@ -80,7 +88,8 @@ def compact_state(model: Classifier) -> dict[str, Tensor]:
     for name, axis in channel_axes.items():
         state[name] = state[name].index_select(axis, kept)
     for index, block in enumerate(model.blocks):
-        own = {**_ssm_state(block.ssm, features), **_block_state(block, kept)}
+        ssm = {f"ssm.{name}": tensor for name, tensor in layer_state(block.ssm, features).items()}
+        own = ssm | _block_state(block, kept)
         state |= {f"blocks.{index}.{name}": tensor for name, tensor in own.items()}
     return {name: tensor.detach() for name, tensor in state.items()}
 
@@ -97,8 +106,20 @@ def _block_state(block: Block, features: Tensor) -> dict[str, Tensor]:
     return state
 
 
-def _ssm_state(ssm: SSMLayer, features: Tensor) -> dict[str, Tensor]:
-    """The kept operators of the channels where `features` (H,) is true, with their kept conjugate pairs."""
+def compact_layer(layer: SSMLayer) -> SSMLayer:
+    """A copy of `layer` without what is masked; same mode, device, dtype, outputs."""
+    small = SSMLayer(
+        layer.num_channels, kind=layer.kind, d_state=layer.states(), channels=layer.kept_operators()
+    ).to(layer.d)
+    small.load_state_dict(layer_state(layer, torch.ones_like(layer.mask)))
+    return small.train(layer.training)
+
+
+def layer_state(ssm: SSMLayer, features: Tensor) -> dict[str, Tensor]:
+    """The state dict of a layer that is left with the channels where `features` (H,) is true.
+
+    That is its kept operators among them, with their kept conjugate pairs.
+    """
     own = ssm.operators
     rows = (ssm.mask & features)[ssm.channels].nonzero().flatten()
     modes = own.kept_modes[rows].nonzero()[:, 1].view(len(rows), -1)  # (Hk, kept pairs)
@@ -106,8 +127,8 @@ def _ssm_state(ssm: SSMLayer, features: Tensor) -> dict[str, Tensor]:
     for name in own.mode_parameter_names:
         state[name] = state[name][torch.arange(len(rows), device=rows.device)[:, None], modes]
     state["kept_modes"] = torch.ones_like(modes, dtype=torch.bool)
-    state = {f"ssm.operators.{name}": tensor for name, tensor in state.items()}
-    return state | {"ssm.d": ssm.d.index_select(0, rows), "ssm.mask": ssm.mask[features]}
+    state = {f"operators.{name}": tensor.detach() for name, tensor in state.items()}
+    return state | {"d": ssm.d.detach().index_select(0, rows), "mask": ssm.mask[features]}
 
 
 def _among(features: Iterable[int], kept: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
