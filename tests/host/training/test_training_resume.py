@@ -10,10 +10,17 @@ import pytest
 import torch
 
 from edge_s4op.errors import CheckpointError, UsageError
-from host.training import TrainResult, train
+from host.training import Distillation, TrainResult, train
 from host.training.metrics import METRICS_NAME
 from host.training.snapshot import SNAPSHOT_NAME, read_snapshot
-from tests.host.training.training_samples import SETTINGS, classifier, dataset, misleading_dataset
+from tests.host.training.training_samples import (
+    GRADUAL,
+    SETTINGS,
+    classifier,
+    dataset,
+    extras,
+    misleading_dataset,
+)
 
 ROOT = Path(__file__).parents[3]
 LAYER = {"norm": "layer", "dropout": 0.3}
@@ -23,7 +30,7 @@ CHILD = """
 import json, os, signal, sys, torch
 from pathlib import Path
 from host.training import train
-from tests.host.training.training_samples import SETTINGS, classifier, dataset
+from tests.host.training.training_samples import SETTINGS, classifier, dataset, extras
 
 run_dir, model, where, threads = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.set_num_threads(threads)
@@ -43,13 +50,13 @@ def watch(progress):
         die()
 
 sys.addaudithook(audit)
-train(classifier(**model), dataset(), SETTINGS, run_dir=run_dir, on_progress=watch)
+train(classifier(**model), dataset(), SETTINGS, run_dir=run_dir, on_progress=watch, **extras(sys.argv[5]))
 """
 
 
-def run_until_killed(run_dir: Path, model: dict[str, object], where: str) -> None:
+def run_until_killed(run_dir: Path, model: dict[str, object], where: str, more: str) -> None:
     """Train in another process that gets SIGKILL at `where`."""
-    arguments = [str(run_dir), json.dumps(model), where, str(torch.get_num_threads())]
+    arguments = [str(run_dir), json.dumps(model), where, str(torch.get_num_threads()), more]
     child = subprocess.run(
         [sys.executable, "-c", CHILD, *arguments],
         cwd=ROOT,
@@ -61,9 +68,11 @@ def run_until_killed(run_dir: Path, model: dict[str, object], where: str) -> Non
     assert child.returncode == -signal.SIGKILL, child.stderr
 
 
-def unbroken(tmp_path: Path, model: dict[str, object]) -> tuple[dict[str, torch.Tensor], TrainResult]:
+def unbroken(
+    tmp_path: Path, model: dict[str, object], more: str = "plain"
+) -> tuple[dict[str, torch.Tensor], TrainResult]:
     whole = classifier(**model)
-    result = train(whole, dataset(), SETTINGS, run_dir=tmp_path / "unbroken")
+    result = train(whole, dataset(), SETTINGS, run_dir=tmp_path / "unbroken", **extras(more))
     return whole.state_dict(), result
 
 
@@ -77,16 +86,23 @@ def logged_epochs(run_dir: Path) -> list[int]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 @pytest.mark.parametrize(
-    ("model", "where", "saved"),
-    [(LAYER, "mid-epoch", 2), (BATCH, "mid-epoch", 2), (BATCH, "before the second rename", 1)],
+    ("model", "where", "saved", "more"),
+    [
+        (LAYER, "mid-epoch", 2, "plain"),
+        (BATCH, "mid-epoch", 2, "plain"),
+        (BATCH, "before the second rename", 1, "plain"),
+        (LAYER, "mid-epoch", 2, "distilled"),
+        (BATCH, "before the second rename", 1, "gradual"),  # while masks still change
+        (LAYER, "mid-epoch", 2, "both"),
+    ],
 )
-def test_a_killed_run_resumed_ends_exactly_as_an_unbroken_one(tmp_path, model, where, saved):
+def test_a_killed_run_resumed_ends_exactly_as_an_unbroken_one(tmp_path, model, where, saved, more):
     killed = tmp_path / "killed"
-    run_until_killed(killed, model, where)
+    run_until_killed(killed, model, where, more)
     assert len(read_snapshot(killed).state.history) == saved
     resumed = classifier(seed=77, **model)  # other initial weights: the snapshot brings its own
-    result = train(resumed, dataset(), SETTINGS, run_dir=killed, resume=True)
-    weights, reference = unbroken(tmp_path, model)
+    result = train(resumed, dataset(), SETTINGS, run_dir=killed, resume=True, **extras(more))
+    weights, reference = unbroken(tmp_path, model, more)
     assert weights.keys() == resumed.state_dict().keys()
     for name, tensor in resumed.state_dict().items():
         assert torch.equal(tensor, weights[name]), name
@@ -189,6 +205,32 @@ def test_resuming_on_other_data_is_refused_even_under_the_same_name(finished):
     other_name = dataclasses.replace(dataset(), name="cosines")
     with pytest.raises(CheckpointError, match=r"dataset\.name=sines; found dataset\.name=cosines"):
         train(classifier(), other_name, SETTINGS, run_dir=finished, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("begun", "asked", "message"),
+    [
+        ("plain", "distilled", r"objective\.kind, .*found objective\.kind=distillation"),
+        ("distilled", "plain", r"objective\.kind, .*expected objective\.kind=distillation"),
+        (
+            "distilled",
+            {"objective": Distillation(classifier(seed=9), 2.0, 0.7)},
+            r"objective.temperature diff",
+        ),
+        ("distilled", {"objective": Distillation(classifier(seed=8), 3.0, 0.7)}, "teacher_sha256 differ"),
+        ("gradual", {"on_step": dataclasses.replace(GRADUAL, fraction=0.25)}, r"on_step\.fraction differ"),
+        ("gradual", {"on_step": dataclasses.replace(GRADUAL, leaving=((1, 3), (0, 3, 2)))}, "leaving differ"),
+    ],
+)
+def test_resuming_with_another_objective_or_hook_is_refused(tmp_path, begun, asked, message):
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    train(classifier(), dataset(), settings, run_dir=tmp_path, **extras(begun))
+    again = extras(asked) if isinstance(asked, str) else asked
+    model = classifier()
+    if begun == "gradual":
+        model.set_kept_operators(GRADUAL.kept)  # masks given do not matter: the hook's do
+    with pytest.raises(CheckpointError, match=message):
+        train(model, dataset(), settings, run_dir=tmp_path, resume=True, **again)
 
 
 def test_a_new_run_does_not_overwrite_an_old_one(finished):

@@ -11,7 +11,8 @@ from edge_s4op.artifact import Preprocessing
 from host.data.dataset import Dataset, Split
 from host.models.classifier import Classifier
 from host.models.config import ModelConfig
-from host.training import TrainConfig
+from host.pruning.gradual import GradualMasks
+from host.training import Distillation, TrainConfig
 
 SEQ_LEN = 16
 SETTINGS = TrainConfig(epochs=4, batch_size=4, lr=1e-2, device="cpu", seed=3)
@@ -72,3 +73,13 @@ def classifier(seed: int = 0, **changes: object) -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Classifier(ModelConfig(**(fields | changes)))
+
+
+GRADUAL = GradualMasks(kept=((0, 2), (1,)), leaving=((3, 1), (0, 3, 2)), fraction=0.5)
+
+
+def extras(name: str) -> dict[str, object]:
+    """What `train` gets beside SETTINGS: "plain", "distilled", "gradual" or "both"."""
+    distilled = {"objective": Distillation(classifier(seed=9), temperature=3.0, weight=0.7)}
+    gradual = {"on_step": GRADUAL}
+    return {"plain": {}, "distilled": distilled, "gradual": gradual, "both": distilled | gradual}[name]
