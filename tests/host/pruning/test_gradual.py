@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,12 @@ class NeverDone:
 
     def identity(self):
         return "never done"
+
+
+def test_masks_may_change_until_the_last_step():
+    result = train(classifier(), dataset(), SETTINGS, on_step=replace(GRADUAL, fraction=1.0))
+    assert [record.settled for record in result.history] == [False, False, False, True]
+    assert result.best_epoch == 4
 
 
 def test_a_hook_that_never_settles_is_refused():

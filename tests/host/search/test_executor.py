@@ -149,10 +149,10 @@ def test_a_task_continues_what_an_earlier_one_had_saved(executor, tmp_path):
     assert latest_progress(tmp_path).epoch == 4
 
 
-def started(run_dir: Path, timeout_s: float = 60.0) -> None:
-    """Wait for a task's second epoch in the log: the first is in a snapshot then."""
+def started(run_dir: Path, *, epoch: int = 2, timeout_s: float = 60.0) -> None:
+    """Wait for a task's second (or another) epoch in the log: the first is in a snapshot then."""
     deadline = time.monotonic() + timeout_s
-    while (latest := latest_progress(run_dir)) is None or latest.epoch < 2:
+    while (latest := latest_progress(run_dir)) is None or latest.epoch < epoch:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -238,6 +238,9 @@ def test_no_process_outlives_the_one_that_asked(tmp_path, number):
     workers = {pid for pid in children_of(parent.pid) if "spawn_main" in command_of(pid)}
     assert workers
     if number == signal.SIGINT:
+        for pid in workers:
+            os.kill(pid, number)  # it is for the parent to end them
+        started(tmp_path / "run", epoch=latest_progress(tmp_path / "run").epoch + 3)
         os.killpg(parent.pid, number)  # as Ctrl-C in a terminal: to every process of the group
     else:
         os.kill(parent.pid, number)

@@ -133,6 +133,21 @@ def test_a_run_interrupted_after_its_best_epoch_still_ends_with_its_weights(tmp_
     assert all(torch.equal(t, whole.state_dict()[name]) for name, t in resumed.state_dict().items())
 
 
+def test_a_run_interrupted_between_two_masks_goes_on_with_whatever_masks_its_model_has(tmp_path):
+    whole, resumed, slow = classifier(), classifier(), {"on_step": dataclasses.replace(GRADUAL, fraction=1)}
+    train(whole, dataset(), SETTINGS, **slow)
+
+    def interrupt(progress):
+        if (progress.epoch, progress.step) == (2, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(resumed, dataset(), SETTINGS, run_dir=tmp_path, on_progress=interrupt, **slow)
+    assert resumed.kept_operators() != GRADUAL.kept
+    train(resumed, dataset(), SETTINGS, run_dir=tmp_path, resume=True, **slow)
+    assert all(torch.equal(t, whole.state_dict()[name]) for name, t in resumed.state_dict().items())
+
+
 def test_resuming_before_the_first_snapshot_starts_from_the_beginning(tmp_path):
     model = classifier(**LAYER)
     train(model, dataset(), SETTINGS, run_dir=tmp_path / "new", resume=True)
