@@ -1,4 +1,4 @@
-"""Learning a layer's curve: a coarse grid, refined where it bends, watched by an anchor that must not move."""
+"""Learning a layer's curve: a coarse grid, refined where it bends, beside an anchor that must not move."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ MeasurePoint = Callable[[int, bool], "CurvePoint | None"]
 TOLERANCE = 0.05  # of the curve's largest value: a smaller bend or jump changes no plan worth the time
 _CHECK_EVERY = 4  # points between two looks at the anchor
 _RETRIES = 2
+_LOOKS = 4
 
 
 def learn_curve(shape: LayerShape, measure: MeasurePoint, *, max_points: int = 16) -> LayerCurve:
@@ -79,14 +80,23 @@ class _Watched:
 
     def check(self) -> None:
         """Look at the anchor; what was measured while the device was another one is measured again."""
-        for attempt in range(_RETRIES + 1):
-            if not self._unchecked or not self._moved():
-                break
+        for _ in range(_RETRIES if self._unchecked else 0):
+            if not self._moved():
+                self._unchecked = []
+                return
+            self._wait_until_steady()
             for kept in self._unchecked:
-                point = self._measure(kept, True)
-                if point is not None:
-                    self._points[kept] = point.model_copy(update={"disturbed": attempt == _RETRIES})
+                self._points[kept] = self._measure(kept, True) or self._points[kept]
+        disturbed = bool(self._unchecked) and self._moved()
+        for kept in self._unchecked:
+            self._points[kept] = self._points[kept].model_copy(update={"disturbed": disturbed})
         self._unchecked = []
+
+    def _wait_until_steady(self) -> None:
+        """Repeat the anchor until it is back where it was, a few times: measuring is waiting, too."""
+        for _ in range(_LOOKS):
+            if not self._moved():
+                return
 
     def points(self) -> tuple[CurvePoint, ...]:
         """In ascending order."""

@@ -83,8 +83,8 @@ class LatencyModel(_Value):
 
             s = argmin sum_j w_j (y_j - y_n - s (x_j - x_n))^2 + lambda (s - 1)^2,  lambda = (x_n / 5)^2,
 
-        within [1/4, 4], and base = y_n - s x_n. Where that would be negative (a layer alone took longer than
-        its share of the model), base is 0 and s = y_n / x_n.
+        within [1/4, 4], and base = y_n - s x_n. A layer alone pays overheads that the model pays once, so base
+        may be below zero; where not even one operator a layer would take time, s is lowered until it does.
         """
         sums = np.array([_sum_ms(layers, curves, o.kept_counts) for o in observations])
         measured = np.array([o.p50_ms for o in observations])
@@ -92,9 +92,10 @@ class LatencyModel(_Value):
         x, y, ridge = sums - sums[-1], measured - measured[-1], (sums[-1] / 5) ** 2
         scale = float((weights @ (x * y) + ridge) / (weights @ (x * x) + ridge)) if sums[-1] > 0 else 1.0
         scale = min(max(scale, 0.25), 4.0)
+        least = float(sums[-1]) - _sum_ms(layers, curves, (1,) * len(layers))
+        if scale * least > 0.95 * measured[-1]:
+            scale = float(0.95 * measured[-1] / least)
         base_ms = float(measured[-1] - scale * sums[-1])
-        if base_ms < 0:
-            base_ms, scale = 0.0, float(measured[-1] / sums[-1])
         return cls(
             device_fingerprint=device_fingerprint,
             settings=settings,

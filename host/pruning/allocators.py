@@ -99,15 +99,21 @@ def _shares(open_layers: list[int], missing: int) -> list[int]:
 def uniform(task: AllocationTask) -> list[int]:
     """The same share of every layer, to the operator: round(ratio * total) in all, by largest remainder.
 
-    A layer keeps one operator, and loses at least what its parent had lost.
+    A layer keeps one operator, and loses at least what its parent had lost; what it cannot take or has too
+    much of so, the others share.
     """
     totals = task.parent.num_channels
+    least, most = _already_pruned(task.parent), [total - 1 for total in totals]
     exact = [task.ratio * total for total in totals]
-    pruned = [int(share) for share in exact]
-    by_remainder = sorted(range(len(totals)), key=lambda i: (pruned[i] - exact[i], i))
-    for layer in by_remainder[: _target(task) - sum(pruned)]:
-        pruned[layer] += 1
-    return [_within(task.parent, layer, count) for layer, count in enumerate(pruned)]
+    pruned = [min(max(int(e), low), high) for e, low, high in zip(exact, least, most, strict=True)]
+    while (missing := _target(task) - sum(pruned)) != 0:
+        step, ends = (1, most) if missing > 0 else (-1, least)
+        open_layers = [layer for layer, count in enumerate(pruned) if count != ends[layer]]
+        if not open_layers:
+            break
+        furthest = max(open_layers, key=lambda layer: (step * (exact[layer] - pruned[layer]), -layer))
+        pruned[furthest] += step
+    return pruned
 
 
 @ALLOCATORS.register("global")
@@ -169,8 +175,3 @@ def _target(task: AllocationTask) -> int:
 
 def _already_pruned(parent: PrunePlan) -> list[int]:
     return [total - count for total, count in zip(parent.num_channels, parent.kept_counts, strict=True)]
-
-
-def _within(parent: PrunePlan, layer: int, pruned: int) -> int:
-    total, kept = parent.num_channels[layer], len(parent.kept[layer])
-    return min(max(pruned, total - kept), total - 1)

@@ -117,7 +117,7 @@ class _Attempt:
         costs = self._costs(shape)
         if costs is None:
             return None
-        values = [keep_values(scores, kept) for scores, kept in self._open(shape)]
+        values = [keep_values(scores, kept)[: shape.width + 1] for scores, kept in self._open(shape)]
         counts = choose(values, costs, 1.0)
         if counts is None:
             return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from edge_s4op.errors import UnknownNameError
-from host.pruning import ALLOCATORS
-from host.pruning.allocators import depth_exponential
+from edge_s4op.errors import UnknownNameError, UsageError
+from edge_s4op.messages import Interval, MeasurementSettings
+from host.latency import CurvePoint, LatencyModel, LayerCurve, Observation
+from host.pruning import ALLOCATORS, AllocationTask, PrunePlan
+from host.pruning.allocators import allocate_budget, depth_exponential, global_shares, uniform
 
 # Four layers share in proportion to 2 : 4 : 8 (layers 1, 2, 3); H = 32, so a layer loses 31 at most.
 HAND_EVALUATED = {
@@ -68,3 +71,85 @@ def test_an_unknown_allocator_offers_near_names() -> None:
     with pytest.raises(UnknownNameError, match="did you mean depth-exponential") as caught:
         ALLOCATORS.get("depth_exponental")
     assert caught.value.near == ["depth-exponential"]
+
+
+def task(ratio: float, channels: tuple[int, ...], seed: int = 0, **changes: object) -> AllocationTask:
+    """An unpruned parent with random scores, unless `changes` say otherwise."""
+    rng = np.random.default_rng(seed)
+    scores = tuple(rng.normal(size=count) for count in channels)
+    return AllocationTask(**{"ratio": ratio, "parent": PrunePlan.full(channels), "scores": scores, **changes})
+
+
+@pytest.mark.parametrize("allocator", ["uniform", "global"])
+@pytest.mark.parametrize("channels", [(32,) * 4, (5, 3, 8), (64, 1, 16)])
+def test_the_total_is_met_and_every_layer_keeps_an_operator(
+    allocator: str, channels: tuple[int, ...]
+) -> None:
+    for percent in range(0, 100, 7):
+        pruned = ALLOCATORS.get(allocator)(task(percent / 100, channels))
+        most = [count - 1 for count in channels]
+        assert all(0 <= gone <= limit for gone, limit in zip(pruned, most, strict=True))
+        assert sum(pruned) == min(round(percent / 100 * sum(channels)), sum(most))
+
+
+def test_uniform_takes_the_same_share_of_every_layer() -> None:
+    assert uniform(task(0.5, (32, 16, 8))) == [16, 8, 4]
+    assert uniform(task(0.3, (10, 10, 10))) == [3, 3, 3]
+
+
+def test_global_removes_the_lowest_scores_wherever_they_are() -> None:
+    scores = (np.array([9.0, 8.0, 7.0]), np.array([1.0, 2.0, 3.0]), np.array([-5.0, 10.0, 11.0]))
+    assert global_shares(task(3 / 9, (3, 3, 3), scores=scores)) == [0, 2, 1]
+    assert global_shares(task(6 / 9, (3, 3, 3), scores=scores)) == [2, 2, 2], "the best of a layer stays"
+
+
+@pytest.mark.parametrize("allocator", ["uniform", "global", "latency-aware"])
+def test_what_the_parent_lost_stays_lost(allocator: str) -> None:
+    parent = PrunePlan((8, 8, 8), ((0, 3), tuple(range(8)), (7,)))
+    asked = task(0.6, (8, 8, 8), parent=parent, latency=latency_model((8, 8, 8)))
+    pruned = ALLOCATORS.get(allocator)(asked)
+    assert [p >= lost for p, lost in zip(pruned, (6, 0, 7), strict=True)] == [True] * 3
+
+
+def test_the_exponential_allocator_needs_layers_of_one_width() -> None:
+    with pytest.raises(UsageError, match=r"one width.*use allocator 'uniform' or 'global'"):
+        ALLOCATORS.get("depth-exponential")(task(0.5, (8, 4)))
+
+
+def latency_model(channels: tuple[int, ...], slopes: tuple[float, ...] | None = None) -> LatencyModel:
+    """Straight curves of these slopes (ms an operator) over a base of 1 ms."""
+    curves = {}
+    for layer, (count, slope) in enumerate(zip(channels, slopes or (0.1,) * len(channels), strict=True)):
+        points = tuple(
+            CurvePoint(kept=k, p50_ms=slope * k, p50_interval_ms=Interval(low=0, high=1)) for k in (1, count)
+        )
+        curves[str(layer)] = LayerCurve(
+            kind="s4d", num_channels=count, d_state=4, seq_len=16, points=points
+        )
+    whole = 1.0 + sum(curve.ms()[-1] for curve in curves.values())
+    seen = [Observation(kept_counts=channels, p50_ms=float(whole))]
+    return LatencyModel.fitted("f" * 64, MeasurementSettings(), list(curves), curves, seen)
+
+
+def test_latency_aware_is_no_slower_than_uniform_and_keeps_more_score() -> None:
+    """Layer 0 costs ten times as much an operator as layer 1: it pays to prune there."""
+    model = latency_model((16, 16), slopes=(1.0, 0.1))
+    asked = task(0.5, (16, 16), latency=model, scores=(np.ones(16), np.ones(16)))
+    kept = [16 - gone for gone in ALLOCATORS.get("latency-aware")(asked)]
+    assert model.predict_ms(kept) <= model.predict_ms((8, 8)) + 1e-9
+    assert kept[1] == 16
+    assert sum(kept) > 16
+
+
+def test_latency_aware_without_a_latency_model_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"needs a latency model.*search with an agent"):
+        ALLOCATORS.get("latency-aware")(task(0.5, (8, 8)))
+
+
+def test_a_budget_is_spent_on_what_is_worth_most() -> None:
+    model = latency_model((4, 4))
+    scores = [np.array([4.0, 3.0, 0.5, 0.1]), np.array([2.0, 1.5, 1.0, 0.2])]
+    parent = PrunePlan.full((4, 4))
+    assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 5.1) == [2, 1]
+    assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 8.1) == [0, 0]
+    assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 1.5) is None, "two layers keep one each"

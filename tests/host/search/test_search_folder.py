@@ -153,5 +153,5 @@ def test_budgets_come_after_the_rates_and_start_from_the_larger_one() -> None:
 
 def test_budgets_that_rise_are_refused() -> None:
     budgets = tuple(Budget(quantity="latency_ms", value=value) for value in (1.0, 1.5))
-    with pytest.raises(UsageError, match="budgets must fall.*less than 1 ms.*found 1.5 ms"):
+    with pytest.raises(UsageError, match=r"budgets must fall.*less than 1 ms.*found 1\.5 ms"):
         stages_of(PruneOptions(budgets=budgets))

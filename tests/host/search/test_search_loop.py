@@ -185,7 +185,8 @@ def test_new_functions_are_used_without_touching_the_loop(
     def from_the_start(rates: Sequence[float]) -> list[Stage]:
         return [Stage(rate, 0.0) for rate in rates]
 
-    named = {"criterion": "toy", "allocator": "even", "schedule": "each from the start", "rates": (0.25, 0.75)}
+    named = {"criterion": "toy", "allocator": "even", "schedule": "each from the start"}
+    named["rates"] = (0.25, 0.75)
     with agent_in_process(folder / "agent") as agent:
         family = run_search(folder, agent, ONE.model_copy(update=named))
     assert [trial.plan.kept[0] for trial in family.trials] == [(*range(8),), (*range(2, 8),), (6, 7)]

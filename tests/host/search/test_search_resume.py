@@ -31,6 +31,9 @@ DEATHS = [
 ]
 
 
+IMPATIENT = Placement(workers=1, agent_wait_s=0)
+
+
 @contextlib.contextmanager
 def agent_process(data_dir: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A real agent on a free port: its address and its process."""
@@ -115,7 +118,7 @@ def test_a_lost_agent_ends_the_search_which_goes_on_when_it_is_back(
 
         impatient = AgentClient.connect(url, retry=RetryPolicy(retries=1, first_delay_s=0.01))
         with impatient, pytest.raises(AgentUnreachableError):
-            run_search(tmp_path, impatient, placement=Placement(workers=1, agent_wait_s=0), on_progress=unplug)
+            run_search(tmp_path, impatient, placement=IMPATIENT, on_progress=unplug)
     saved = RunFolder(tmp_path / "run").read_trials()
     assert len(saved) == (1 if phase == "measure" else 3)
 
