@@ -4,29 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from edge_s4op.messages import DeviceFacts
 from host.family import Family
 from host.report import text
 from host.report.html import Html, definitions, element
+from host.report.names import device_names, is_budgeted, is_unpruned
 
-__all__ = ["device", "lead", "reading", "served_model", "settings"]
+__all__ = ["devices", "lead", "reading", "served_model", "settings"]
+
+
+_FINGERPRINT = "Latencies compare only between measurements with the same fingerprint."
 
 
 def lead(family: Family) -> str:
-    """What was done, in one sentence."""
+    """What was done, in one sentence; and whether it is all."""
     seconds = sum(trial.seconds for trial in family.trials)
-    candidates = sum(trial.rate > 0 for trial in family.trials)
+    candidates = sum(not is_unpruned(trial) for trial in family.trials)
+    where = " and ".join(f"{facts.board}, {facts.cpu}" for facts in (family.device, *family.other_devices))
+    stopped = "" if family.complete else " The search was interrupted: resuming it finishes this family."
     return (
         f"The unpruned model and {candidates} pruned candidates, tried in {_duration(seconds)}; latency was "
-        f"measured on {family.device.board}, {family.device.cpu}."
+        f"measured on {where}.{stopped}"
     )
 
 
-def device(family: Family) -> Html:
-    """What the latencies were measured on."""
-    facts = family.device
+def devices(family: Family) -> list[Html]:
+    """What the latencies were measured on, one table a device."""
+    names = device_names(family)
+    facts = (family.device, *family.other_devices)
+    first, *others = (f"{name}. " if len(names) > 1 else "" for name in names)
+    captions = [f"{first}{_FINGERPRINT}", *others]
+    return [_device(*pair) for pair in zip(captions, facts, strict=True)]
+
+
+def _device(caption: str, facts: DeviceFacts) -> Html:
     rows = [
         ("Board", facts.board),
         ("CPU", f"{facts.cpu}, {facts.cores} cores"),
+        *([("GPU", facts.gpu)] if facts.gpu else []),
         ("Frequency governor", facts.governor or "could not be read"),
         ("Huge pages", facts.huge_pages),
         ("Memory", f"{facts.memory_bytes / 2**30:.1f} GiB"),
@@ -35,7 +50,7 @@ def device(family: Family) -> Html:
         ("Backends", ", ".join(facts.backends)),
         ("Fingerprint", element("code", facts.fingerprint)),
     ]
-    return definitions("Latencies compare only between measurements with the same fingerprint.", rows)
+    return definitions(caption, rows)
 
 
 def settings(family: Family) -> Html:
@@ -74,6 +89,9 @@ def reading(family: Family) -> Html:
         "Pruned": "The share of all SSM operators, one per channel and layer, that was removed; the input "
         "passes by a removed operator unchanged. Everything between the operators stays, so latency "
         "usually falls by less than this share.",
+        **_asked(family),
+        "Pareto front": "The trials to which no other is preferable: no other is both as fast and as "
+        "accurate, and better in one of the two. Every other trial gives something away for nothing.",
         "Validation and test accuracy": "Candidates were compared by accuracy on the validation split. The "
         "test split was looked at once, at the end and for the kept models only, so it is the fair "
         "estimate; differences of a few samples mean little.",
@@ -82,6 +100,26 @@ def reading(family: Family) -> Html:
     }
     pairs = (element("div", element("dt", term), element("dd", words)) for term, words in terms.items())
     return element("dl", *pairs, class_="terms")
+
+
+def _asked(family: Family) -> dict[str, str]:
+    """Terms that only some searches need."""
+    terms = {}
+    if any(is_budgeted(trial.stage) for trial in family.trials):
+        terms["Budget"] = (
+            "A model named by a budget was planned to stay within a latency (ms), a share of the unpruned "
+            "model's latency (x) or an energy (mJ); how much was pruned is what that came to."
+        )
+    if any(trial.features is not None for trial in family.trials):
+        terms["Residual channels"] = (
+            "The channels that carry the signal from layer to layer. Where some were removed, everything "
+            "between the operators became smaller, too."
+        )
+    if any(trial.states is not None for trial in family.trials):
+        terms["States"] = "Real numbers an operator remembers of the past; fewer make it cheaper to stream."
+    if any(trial.latency is not None and trial.latency.energy_mj is not None for trial in family.trials):
+        terms["Energy"] = "Per inference, from the board's own power sensors."
+    return terms
 
 
 def _named(served: Mapping[str, object]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-__all__ = ["Html", "definitions", "element", "joined", "scrolling", "table"]
+__all__ = ["Html", "definitions", "element", "joined", "scrolling", "table", "table_cell"]
 
 _VOID = {"br", "img", "meta", "source"}
 
@@ -36,6 +36,11 @@ def table(caption: str, headers: Iterable[object], rows: Iterable[Html], **attri
     head = element("tr", *(element("th", header, scope="col") for header in headers))
     content = _caption(caption), element("thead", head), element("tbody", *rows)
     return scrolling(element("table", *content, **attributes), caption)
+
+
+def table_cell(tag: str, value: object, detail: object = "", **attributes: object) -> Html:
+    """A cell (`td` or `th`), with a smaller second line if there is a detail."""
+    return element(tag, value, element("small", detail) if detail else "", **attributes)
 
 
 def definitions(caption: str, facts: Iterable[tuple[str, object]]) -> Html:

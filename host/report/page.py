@@ -9,9 +9,13 @@ from edge_s4op import __version__
 from edge_s4op.files import write_text
 from host.family import Family, Trial
 from host.report import about, sections
+from host.report.heat import heat_map
 from host.report.html import Html, element
+from host.report.latency_section import latency_section
 from host.report.page_style import STYLE
+from host.report.published import published_section
 from host.report.rows import problems
+from host.report.trials import all_trials
 
 __all__ = ["report_html", "write_report"]
 
@@ -54,10 +58,12 @@ def report_html(
         _section("Accuracy against latency", sections.picture(family, budget_ms, chosen)),
         _section("Kept models", sections.models_table(family, budget_ms, chosen), _problems(family)),
         _section("Served over HTTP", about.served_model(served)) if served else "",
-        _section("Where operators were kept", sections.heat_map(family)),
+        _section("Where operators were kept", heat_map(family)),
+        _section("How latency was predicted", latency_section(family)),
+        _section("Beside the published figures", published_section(family)),
         _section("How to read this", about.reading(family)),
-        _section("Device", about.device(family)),
-        _section("Details", sections.all_trials(family), about.settings(family)),
+        _section("Devices" if family.other_devices else "Device", *about.devices(family)),
+        _section("Details", all_trials(family), about.settings(family)),
     ]
     page = element("html", _head(title), element("body", element("main", *parts), _footer()), lang="en")
     return f"<!doctype html>\n{page}\n"
@@ -76,7 +82,8 @@ def _head(title: str) -> Html:
 
 
 def _section(heading: str, *content: Html) -> Html:
-    return element("section", element("h2", heading), *content)
+    """A part of the page; nothing where it has no content."""
+    return element("section", element("h2", heading), *content) if any(content) else Html()
 
 
 def _problems(family: Family) -> Html:

@@ -49,7 +49,7 @@ thead th { white-space: normal; vertical-align: bottom; font-size: 0.8125rem; li
   color: var(--muted); border-bottom: 2px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 8px; }
 td small, th small { display: block; color: var(--muted); font-weight: 400; font-size: 0.8125rem; }
-tr.chosen > * { background: var(--good-soft); }
+tr.chosen > *, tr.own > * { background: var(--good-soft); }
 tr.chosen th small { color: var(--good); font-weight: 650; }
 tr.over > * { color: var(--muted); }
 td.words { white-space: normal; overflow-wrap: anywhere; }
@@ -60,6 +60,10 @@ td.words { white-space: normal; overflow-wrap: anywhere; }
   background: rgba(var(--heat), calc(var(--share) * var(--heat-most))); }
 .heat thead th { text-align: center; }
 .heat thead th:first-child { text-align: left; }
+.heat td small { color: inherit; }
+.scroll + .scroll, figure + .scroll, figure + figure, .scroll + figure, .scroll + details, .scroll + h3,
+details + .scroll, details + h3, p + .scroll { margin-top: 28px; }
+h3 { font-size: 1.0625rem; margin: 0 0 10px; }
 .bad { color: var(--bad); }
 .verdict { border-left: 4px solid var(--good); background: var(--good-soft); padding: 10px 16px;
   border-radius: 0 8px 8px 0; }
@@ -76,8 +80,9 @@ footer { margin-top: 56px; padding-top: 16px; padding-bottom: 40px; border-top: 
   main, footer { padding-left: 14px; padding-right: 14px; }
   header { padding-top: 24px; } h1 { font-size: 1.5rem; } h2 { margin-top: 36px; }
   table { font-size: 0.875rem; } th, td { padding: 7px 8px; }
-  .models th:first-child, .trials th:first-child { position: sticky; left: 0; background: var(--page); }
-  .models tr.chosen th:first-child { background: var(--good-soft); }
+  .models th:first-child, .trials th:first-child, .heat th:first-child, .published th:first-child,
+  .predictions th:first-child { position: sticky; left: 0; background: var(--page); }
+  tr.chosen th:first-child, tr.own th:first-child { background: var(--good-soft); }
   .tiles { grid-template-columns: 1fr 1fr; gap: 8px; }
   .tiles div:last-child:nth-child(odd) { grid-column: span 2; }
   .tiles div { padding: 10px 12px; }

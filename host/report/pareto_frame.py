@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,11 +12,11 @@ from matplotlib.transforms import Bbox
 
 from host.family import Family
 from host.report import text
+from host.report.names import trial_name
 from host.report.pareto_style import Layout, Palette
 from host.report.points import Points, accuracy_range, latency_range
-from host.report.rows import trial_name
 
-__all__ = ["draw_budget", "draw_frame"]
+__all__ = ["draw_budget", "draw_frame", "draw_planned"]
 
 
 def draw_frame(
@@ -56,6 +57,36 @@ def draw_budget(axes: Axes, budget_ms: float | None, palette: Palette, layout: L
         fontweight="bold",
     )
     return [name.get_window_extent()]
+
+
+def draw_planned(
+    axes: Axes, budgets_ms: Sequence[float], palette: Palette, layout: Layout, *, above: bool
+) -> list[Bbox]:
+    """The budgets that trials were planned for, as dotted lines; their names' pixels. None off the axis.
+
+    `above`: the names leave the lowest line of the plot to the name that `draw_budget` wrote there.
+    """
+    low, high = axes.get_xlim()
+    bottom = 7 + (1.7 * layout.text_size if above else 0)
+    shown = [value for value in budgets_ms if low <= value <= high]
+    return [_draw_planned(axes, value, bottom, palette, layout) for value in shown]
+
+
+def _draw_planned(axes: Axes, budget_ms: float, bottom: float, palette: Palette, layout: Layout) -> Bbox:
+    axes.axvline(budget_ms, color=palette.budget, linewidth=1.3, linestyle=(0, (1, 2)), zorder=1.4)
+    name = axes.annotate(
+        f"\N{LESS-THAN OR EQUAL TO} {text.significant(budget_ms)} ms",
+        (budget_ms, 0),
+        (3, bottom),  # right of the line, since the models that hold the budget are left of it
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        rotation=90,
+        ha="left",
+        va="bottom",
+        color=palette.budget,
+        fontsize=layout.text_size - 1.5,
+    )
+    return name.get_window_extent()
 
 
 def _draw_axes(axes: Axes, palette: Palette, layout: Layout) -> None:

@@ -27,18 +27,19 @@ class Palette:
     test: str
     chosen: str
     budget: str
+    bad: str
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Width and height in inches, of DPI pixels; text sizes in points."""
+    """Width and height in inches, of DPI pixels; text sizes in points; what labels go without."""
 
     width: float
     height: float
     legend_columns: int
     title_size: float
     text_size: float
-    label_end: str
+    left_out: tuple[str, ...]
 
 
 LIGHT = Palette(
@@ -51,6 +52,7 @@ LIGHT = Palette(
     test="#d55e00",
     chosen="#009e73",
     budget="#a8457f",
+    bad="#c62f26",
 )
 DARK = Palette(
     background="#161a20",
@@ -62,6 +64,9 @@ DARK = Palette(
     test="#e69f00",
     chosen="#2fc79a",
     budget="#e08fc0",
+    bad="#ff8a80",
 )
-WIDE = Layout(width=9.0, height=5.6, legend_columns=2, title_size=15, text_size=11, label_end=" pruned")
-NARROW = Layout(width=4.4, height=5.4, legend_columns=1, title_size=13, text_size=10.5, label_end="")
+WIDE = Layout(width=9.0, height=5.6, legend_columns=2, title_size=15, text_size=11, left_out=())
+NARROW = Layout(
+    width=4.4, height=5.4, legend_columns=1, title_size=13, text_size=10.5, left_out=(" pruned", "budget ")
+)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.family import Family, Trial
+from host.report.front import pareto_front
 from host.report.rows import kept_trials
 
 __all__ = ["Point", "Points", "accuracy_range", "latency_range", "points_of"]
@@ -13,7 +14,10 @@ __all__ = ["Point", "Points", "accuracy_range", "latency_range", "points_of"]
 
 @dataclass(frozen=True)
 class Point:
-    """A trial whose latency was measured; accuracies in percent."""
+    """A trial whose latency was measured; accuracies in percent.
+
+    `dominated`: another trial is at least as accurate and as fast, and better in one of the two.
+    """
 
     trial: Trial
     p50_ms: float
@@ -21,6 +25,7 @@ class Point:
     high_ms: float
     validation: float | None
     test: float | None
+    dominated: bool
 
     @property
     def accuracies(self) -> list[float]:
@@ -39,26 +44,38 @@ class Points:
     def all(self) -> tuple[Point, ...]:
         return self.kept + self.others
 
+    @property
+    def front(self) -> list[tuple[float, float]]:
+        """Latency and validation accuracy of the Pareto front of all trials, fastest first."""
+        points = (point for point in self.all if not point.dominated)
+        return sorted({(p.p50_ms, p.validation) for p in points if p.validation is not None})
+
+    @property
+    def budgets_ms(self) -> list[float]:
+        """The latency budgets that trials were planned for, ascending."""
+        return sorted({p.trial.budget_ms for p in self.all if p.trial.budget_ms is not None})
+
 
 def points_of(family: Family) -> Points:
     """Sort the trials into what can be drawn and what cannot."""
-    kept = kept_trials(family)
-    drawn = _drawable(kept)
+    kept, front = kept_trials(family), pareto_front(family.trials)
+    drawn = _drawable(kept, front)
     placed = [point.trial for point in drawn]
     return Points(
         kept=drawn,
-        others=_drawable([trial for trial in family.trials if not trial.kept]),
+        others=_drawable([trial for trial in family.trials if not trial.kept], front),
         missing=tuple(trial for trial in kept if trial not in placed),
     )
 
 
 def latency_range(points: Points, budget_ms: float | None) -> tuple[float, float]:
-    """The x axis, ms: every interval, and the budget unless it lies so far off that it would squash them."""
+    """The x axis, ms: every interval, and those budgets that do not lie so far off that they squash them."""
     low = min((point.low_ms for point in points.all), default=0.0)
     high = max((point.high_ms for point in points.all), default=1.0)
     reach = max(high - low, 0.2 * high)
-    if budget_ms is not None and low - reach <= budget_ms <= high + reach:
-        low, high = min(low, budget_ms), max(high, budget_ms)
+    budgets_ms = [*points.budgets_ms, *([] if budget_ms is None else [budget_ms])]
+    near_ms = [value for value in budgets_ms if low - reach <= value <= high + reach]
+    low, high = min([low, *near_ms]), max([high, *near_ms])
     margin = max(0.08 * (high - low), 0.1 * high, 1e-9)
     return max(0.0, low - margin), high + margin
 
@@ -72,12 +89,12 @@ def accuracy_range(points: Points) -> tuple[float, float]:
     return middle - 0.6 * span, middle + 0.66 * span
 
 
-def _drawable(trials: Sequence[Trial]) -> tuple[Point, ...]:
-    found = (_point(trial) for trial in trials)
+def _drawable(trials: Sequence[Trial], front: Sequence[Trial]) -> tuple[Point, ...]:
+    found = (_point(trial, front) for trial in trials)
     return tuple(point for point in found if point is not None and point.accuracies)
 
 
-def _point(trial: Trial) -> Point | None:
+def _point(trial: Trial, front: Sequence[Trial]) -> Point | None:
     if trial.latency is None:
         return None
     taken = trial.latency
@@ -88,4 +105,5 @@ def _point(trial: Trial) -> Point | None:
         high_ms=max(taken.p50_interval_ms.high, taken.p50_ms),
         validation=None if trial.validation_accuracy is None else 100 * trial.validation_accuracy,
         test=None if trial.test_accuracy is None else 100 * trial.test_accuracy,
+        dominated=trial.validation_accuracy is not None and trial not in front,
     )

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from host.family import Family, Trial
-from host.report import text
+from host.family import Family, Latency, Trial
+from host.report.front import pareto_front
+from host.report.names import device_names, is_unpruned, trial_name
 
-__all__ = ["COLUMNS", "Cell", "Column", "family_rows", "kept_trials", "model_cells", "problems", "trial_name"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of models: its header where space is short, and where it is not."""
-
-    short: str
-    long: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a cell says, and a smaller second line."""
-
-    value: str
-    detail: str = ""
-
-
-COLUMNS = (
-    Column("Pruned", "Pruned"),
-    Column("Kept", "Operators kept"),
-    Column("Valid.\n%", "Validation accuracy (%)"),
-    Column("Test\n%", "Test accuracy (%)"),
-    Column("p50\nms", "Latency p50 (ms)"),
-    Column("p95\nms", "Latency p95 (ms)"),
-    Column("Speedup", "Speedup (p50)"),
-    Column("Params", "Parameters"),
-    Column("MACs", "MACs"),
-)
+__all__ = ["family_rows", "kept_trials", "problems"]
 
 
 def kept_trials(family: Family) -> list[Trial]:
-    """The kept trials, from unpruned to most pruned."""
-    return sorted(family.kept(), key=lambda trial: trial.rate)
+    """The kept trials: the unpruned model, then by the share of operators pruned."""
+    return sorted(family.kept(), key=lambda trial: (not is_unpruned(trial), trial.rate))
 
 
 def family_rows(
@@ -51,13 +22,25 @@ def family_rows(
 ) -> list[dict[str, Any]]:
     """One JSON-ready dict per kept model, the unpruned one first.
 
-    Accuracies are fractions of one, latencies ms with [low, high] intervals; `speedup` divides the unpruned
-    p50 by this one and `*_less` are fractions of the unpruned model's. What is not known is None, so is
-    `within_budget` without a budget.
+    Accuracies are fractions of one, latencies ms with [low, high] intervals, `energy_mj` mJ per inference;
+    `speedup` divides the unpruned p50 by this one and `*_less` are fractions of the unpruned model's.
+    `stage`, `budget_ms` and `predicted_ms` say what the model was planned for; `on_front` whether no trial is
+    both more accurate and faster. `features` counts kept residual channels, `states` real states per layer
+    (None: all). What is not known is None, so is `within_budget` without a budget.
     """
     trials = kept_trials(family)
-    unpruned = next((trial for trial in trials if trial.rate == 0), None)
-    return [_row(trial, unpruned, budget_ms, trial == chosen) for trial in trials]
+    unpruned = next(filter(is_unpruned, trials), None)
+    front = pareto_front(family.trials)
+    boards = device_names(family)[1:]
+    return [
+        {
+            **_row(trial, unpruned, budget_ms, trial == chosen),
+            "on_front": _is_on_front(trial, front),
+            "other_devices": _other_latencies(trial, boards),
+            "error": trial.error,
+        }
+        for trial in trials
+    ]
 
 
 def problems(trials: Sequence[Trial]) -> list[str]:
@@ -65,68 +48,55 @@ def problems(trials: Sequence[Trial]) -> list[str]:
     return [f"{trial_name(trial)}: {trial.error}" for trial in trials if trial.error]
 
 
-def trial_name(trial: Trial) -> str:
-    """ "unpruned", or "50 % pruned, seed 42"."""
-    if trial.rate == 0:
-        return "unpruned"
-    return f"{text.rate_name(trial.rate)} pruned" + ("" if trial.seed is None else f", seed {trial.seed}")
-
-
-def model_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
-    """A row of `family_rows` as text, one cell per entry of COLUMNS."""
-    mark = "chosen" if row["chosen"] else "unpruned" if row["rate"] == 0 else ""
-    return (
-        Cell(text.rate_name(row["rate"]), mark),
-        Cell(text.count(row["kept_operators"]), f"of {text.count(row['operators'])}"),
-        Cell(text.percent(row["validation_accuracy"])),
-        Cell(text.percent(row["test_accuracy"])),
-        _latency_cell(row, "p50"),
-        _latency_cell(row, "p95"),
-        Cell(text.speedup(row["speedup"])),
-        Cell(text.count(row["parameters"]), text.change(row["parameters_less"])),
-        Cell(text.si(row["macs"]), text.change(row["macs_less"])),
-    )
-
-
-def _latency_cell(row: dict[str, Any], name: str) -> Cell:
-    value_ms, bounds_ms = row[f"{name}_ms"], row[f"{name}_interval_ms"]
-    if value_ms is None:
-        return Cell(text.MISSING, "failed" if row["error"] else "")
-    return Cell(text.milliseconds(value_ms), text.interval(value_ms, bounds_ms))
-
-
 def _row(trial: Trial, unpruned: Trial | None, budget_ms: float | None, chosen: bool) -> dict[str, Any]:
     return {
         "model": trial.model,
+        "stage": trial.stage,
         "rate": trial.rate,
+        "budget_ms": trial.budget_ms,
+        "predicted_ms": trial.predicted_ms,
         "seed": trial.seed,
         "chosen": chosen,
         "kept_operators": sum(trial.plan.kept_counts),
         "operators": sum(trial.plan.num_channels),
         "kept_per_layer": list(trial.plan.kept_counts),
+        "features": None if trial.features is None else len(trial.features),
+        "states": None if trial.states is None else list(trial.states),
         "validation_accuracy": trial.validation_accuracy,
         "test_accuracy": trial.test_accuracy,
-        **_latency_values(trial),
+        **_latency_values(trial.latency),
+        "energy_mj": None if trial.latency is None else trial.latency.energy_mj,
         "speedup": _speedup(trial, unpruned),
         "within_budget": _within(trial, budget_ms),
         "parameters": trial.parameters,
         "parameters_less": _less(trial.parameters, unpruned.parameters if unpruned else None),
         "macs": trial.macs,
         "macs_less": _less(trial.macs, unpruned.macs if unpruned else None),
-        "error": trial.error,
     }
 
 
-def _latency_values(trial: Trial) -> dict[str, Any]:
+def _latency_values(latency: Latency | None) -> dict[str, Any]:
     names = ("p50_ms", "p50_interval_ms", "p95_ms", "p95_interval_ms")
-    if trial.latency is None:
+    if latency is None:
         return dict.fromkeys(names)
-    values = trial.latency.model_dump()
+    values = latency.model_dump()
     return {name: _bounds(values[name]) for name in names}
+
+
+def _other_latencies(trial: Trial, boards: Sequence[str]) -> list[dict[str, Any]]:
+    """One entry per further device, measured there or not."""
+    measured = [*trial.other_latencies, *[None] * len(boards)]
+    pairs = zip(boards, measured, strict=False)
+    return [{"device": board, **_latency_values(taken)} for board, taken in pairs]
 
 
 def _bounds(value: Any) -> Any:
     return [value["low"], value["high"]] if isinstance(value, dict) else value
+
+
+def _is_on_front(trial: Trial, front: Sequence[Trial]) -> bool | None:
+    known = trial.latency is not None and trial.validation_accuracy is not None
+    return trial in front if known else None
 
 
 def _speedup(trial: Trial, unpruned: Trial | None) -> float | None:

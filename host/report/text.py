@@ -16,6 +16,8 @@ __all__ = [
     "percent",
     "rate_name",
     "si",
+    "signed",
+    "significant",
     "speedup",
 ]
 
@@ -53,6 +55,16 @@ def interval(value_ms: float | None, bounds_ms: Sequence[float] | None) -> str:
 def budget(value_ms: float) -> str:
     """As it was asked for: 2.0 is "2 ms"."""
     return f"{value_ms:g} ms"
+
+
+def significant(value: float) -> str:
+    """At most three significant digits, none of them a trailing zero: 0.8 is "0.8", 1.2345 is "1.23"."""
+    return f"{value:.3g}"
+
+
+def signed(value: float | None, decimals: int = 1) -> str:
+    """With its sign: 2.0 is "+2.0"."""
+    return MISSING if value is None else f"{round(value, decimals) + 0.0:+.{decimals}f}"
 
 
 def speedup(factor: float | None) -> str:

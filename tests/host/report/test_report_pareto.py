@@ -13,6 +13,7 @@ from host.family import Family
 from host.report import write_pareto
 from host.report.pareto import pareto_figure, pareto_png
 from host.report.pareto_style import DARK, NARROW
+from tests.host.report.latency_samples import budget_family, budget_trial
 from tests.host.report.report_samples import (
     KEPT_PER_LAYER,
     TEST,
@@ -75,11 +76,47 @@ def test_other_candidates_show_validation_accuracy() -> None:
     assert (0.801, 78.75) not in shown
 
 
-def test_kept_models_are_labelled_and_joined() -> None:
+def test_kept_models_are_labelled() -> None:
     figure = pareto_figure(family())
     assert {"unpruned", "30 % pruned", "50 % pruned", "70 % pruned", "90 % pruned"} <= set(words(figure))
-    joined = figure.axes[0].lines[0]
-    assert list(joined.get_ydata()) == pytest.approx([96.25, 97.5, 96.25, 93.75, 78.75])
+
+
+def front(figure: Figure) -> list[list[float]]:
+    lines = [line for line in figure.axes[0].lines if line.get_label() == "Pareto front of all trials"]
+    assert all(line.get_drawstyle() == "steps-post" for line in lines)
+    return [[round(y, 2) for y in line.get_ydata()] for line in lines]
+
+
+def colors(figure: Figure, label: str) -> list[list[float]]:
+    (found,) = [s for s in figure.axes[0].collections if s.get_label() == label]
+    return found.get_facecolors().tolist()
+
+
+def test_the_front_of_all_trials_is_a_step_line() -> None:
+    assert front(pareto_figure(family())) == [[78.75, 93.75, 96.25, 97.5]]
+    better = trial(0.5, 9, KEPT_PER_LAYER[0.5], 0.99)
+    assert front(pareto_figure(family(unpruned(), *candidates(0.3), better))) == [[99.0]]
+    assert front(pareto_figure(family(unpruned(latency=None)))) == []
+
+
+def test_dominated_trials_are_faint() -> None:
+    better = trial(0.5, 9, KEPT_PER_LAYER[0.5], 0.97)
+    figure = pareto_figure(family(unpruned(), *candidates(0.3), *candidates(0.5), better))
+    assert [alpha for *_, alpha in colors(figure, "kept, validation accuracy")] == pytest.approx([1.0, 0.4])
+    others = colors(figure, "other candidates, validation accuracy")
+    assert [alpha for *_, alpha in others] == pytest.approx([0.6] * 4 + [1.0])
+
+
+def test_models_planned_for_a_budget_are_told_apart_with_their_budgets() -> None:
+    sample = budget_family()
+    figure = pareto_figure(sample)
+    assert {"budget 1.9 ms", "budget 1.3 ms", "budget 0.8 ms", "30 % pruned"} <= set(words(figure))
+    assert len(series(figure, "kept, planned for a latency budget")) == 3
+    limits = [line.get_xdata()[0] for line in figure.axes[0].lines if len(set(line.get_xdata())) == 1]
+    assert sorted(limits) == [0.8, 1.3, 1.9]
+    asked = pareto_figure(sample, budget_ms=1.3)
+    lines = [line.get_xdata()[0] for line in asked.axes[0].lines if len(set(line.get_xdata())) == 1]
+    assert sorted(lines) == [0.8, 1.3, 1.9]  # the asked one once, not twice
 
 
 def test_intervals_are_drawn_at_their_bounds() -> None:
@@ -129,9 +166,14 @@ def test_labels_do_not_cover_one_another_where_latencies_are_close() -> None:
         family(unpruned(), trial(0.5, 7, KEPT_PER_LAYER[0.5], 0.9625, test_accuracy=0.9667, kept=True)),
         family(unpruned(latency=latency(0.0))),
         family(unpruned(kept=False)),
+        budget_family(),
+        family(unpruned(), budget_trial(1.3, budget_ms=1e6)),
+        family(unpruned(), budget_trial(1.3, budget_ms=None, stage="budget-0.5x")),
         family(dataset="$\\frac{1$ ^_ \n" + "long " * 60),
     ],
-    ids=str.split("one unmeasured gap test-only no-accuracy error equal zero none-kept name"),
+    ids=str.split(
+        "one unmeasured gap test-only no-accuracy error equal zero none-kept budgets far-budget ratio name"
+    ),
 )
 def test_every_family_can_be_drawn(sample: Family) -> None:
     chosen = next(iter(sample.kept()), None)

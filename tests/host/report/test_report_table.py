@@ -9,6 +9,7 @@ from rich.console import Console
 from host.family import Family
 from host.report import family_rows, family_table
 from host.report import text as written
+from tests.host.report.latency_samples import budget_family, budget_trial
 from tests.host.report.report_samples import KEPT_PER_LAYER, RATES, family, kept_at, latency, trial, unpruned
 
 
@@ -32,6 +33,45 @@ def test_rows_are_plain_values() -> None:
     assert row["p50_interval_ms"] == pytest.approx([1.4824, 1.5398], abs=1e-4)
     assert row["speedup"] == pytest.approx(2.3992 / 1.5096)
     assert row["parameters_less"] == pytest.approx(1 - 18_996 / 29_492)
+
+
+def test_rows_say_what_a_model_was_planned_for() -> None:
+    rows = {row["stage"]: row for row in family_rows(budget_family())}
+    assert json.loads(json.dumps(rows)) == rows
+    planned = rows["budget-1.3ms"]
+    assert (planned["budget_ms"], planned["predicted_ms"], planned["on_front"]) == (1.3, 1.31, True)
+    assert planned["energy_mj"] == pytest.approx(2.5 * 1.27)
+    assert (planned["features"], planned["states"]) == (None, [64, 64, 32, 16])
+    assert rows["budget-0.8ms"]["features"] == 20
+    (other,) = planned["other_devices"]
+    assert (other["device"], other["p50_ms"]) == ("Orin Nano (invented)", pytest.approx(3 * 1.27))
+    by_rate = rows["rate-0.50"]
+    assert (by_rate["budget_ms"], by_rate["predicted_ms"], by_rate["on_front"]) == (None, None, False)
+    assert rows["unpruned"]["on_front"] is False
+
+
+def test_whether_a_model_is_on_the_front_is_unknown_without_its_latency() -> None:
+    assert family_rows(family(unpruned(latency=None)))[0]["on_front"] is None
+    assert family_rows(family(unpruned(latency=None)))[0]["energy_mj"] is None
+
+
+def test_a_budget_met_without_pruning_is_not_the_unpruned_model() -> None:
+    free = budget_trial(1.9).model_copy(update={"rate": 0.0})
+    rows = family_rows(family(free, unpruned()))
+    assert [row["stage"] for row in rows] == ["unpruned", "budget-1.9ms"]
+    assert rows[1]["speedup"] == pytest.approx(2.3992 / 1.88)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_budgets_devices_and_energy_fit_80_columns(devices: int) -> None:
+    sample = budget_family(**({} if devices == 2 else {"other_devices": ()}))
+    chosen = next(each for each in sample.kept() if each.stage == "budget-1.3ms")
+    shown = printed(sample, budget_ms=1.3, chosen=chosen)
+    for words in ("budget 0.8 ms", "89.8 % pruned", "chosen, 57 %", "Energy", "1.25-1.30"):
+        assert words in shown
+    assert ("3.74-3.89" in shown) is (devices == 2)
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_only_the_chosen_trial_is_marked() -> None:
