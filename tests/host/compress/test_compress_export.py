@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -103,6 +102,20 @@ def test_s4d_is_a_case_of_the_dense_form() -> None:
     np.testing.assert_allclose(kernel, layer.operators.kernel(200), rtol=0, atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "behind",
+    [lambda y: functional.gelu(y) + y, lambda y: functional.gelu(y, approximate="tanh"), lambda y: y],
+    ids=["read-twice", "approximate", "none"],
+)
+def test_only_an_exact_gelu_that_alone_reads_a_layer_is_fused(behind: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model, x = Loop(lambda m, x: behind(m.ssm(x))).eval(), 3 * torch.randn(2, 2, 40)
+    artifact = export(model, x)
+    assert [a.i for node in ssm_nodes(artifact.content) for a in node.attribute if a.name == "gelu"] == [0]
+    np.testing.assert_allclose(run(artifact.content, input=x)["output"], model(x), rtol=0, atol=1e-5)
+
+
 class Halving(nn.Module):
     """Three lengths: what is left of averages over neighbours."""
 
@@ -127,15 +140,23 @@ def test_layers_of_different_lengths_run_in_one_file(kind: str, length: int) -> 
     np.testing.assert_allclose(run(artifact.content, input=x)["output"], model(x), rtol=0, atol=2e-5)
 
 
-@torch.no_grad()
-def test_layers_of_different_lengths_can_be_inlined() -> None:
-    """As TensorRT gets a file where there is no plugin."""
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+def test_layers_of_different_lengths_can_be_inlined_for_tensorrt(kind: str) -> None:
+    """As its parser gets the file where there is no plugin; the network is built too, without a GPU."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu12 (extra dev, Linux on x86_64)")
     torch.manual_seed(0)
-    model, x = Halving("s4d").eval(), torch.randn(2, 3, 150)
-    inlined = inline_functions(export(model, x).content)
-    session = onnxruntime.InferenceSession(inlined.SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"input": x.numpy()})
-    np.testing.assert_allclose(found, model(x), rtol=0, atol=1e-5)
+    inlined = inline_functions(export(Halving(kind).eval(), torch.randn(2, 3, 150)).content)
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network, config = builder.create_network(0), builder.create_builder_config()
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse(inlined.SerializeToString()), [
+        parser.get_error(index).desc() for index in range(parser.num_errors)
+    ]
+    profile = builder.create_optimization_profile()
+    profile.set_shape("input", (1, 3, 150), (1, 3, 150), (4, 3, 150))
+    config.add_optimization_profile(profile)
+    assert builder.build_serialized_network(network, config) is not None
 
 
 class Tokens(nn.Module):
