@@ -9,6 +9,7 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.messages import DeviceFacts, MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.device import device_facts
 from edge_s4op.profiler.measure import measure
+from edge_s4op.profiler.power import find_power_sensor
 from edge_s4op.runtime import Array, Runner, RunnerOptions, available_backends, open_runner
 
 __all__ = ["Device", "Measure", "local_device"]
@@ -48,4 +49,5 @@ def _measure(
     on_progress: Callable[[float], None],
     should_stop: Callable[[], bool],
 ) -> tuple[MeasurementResult, Array]:
-    return measure(runner, request, on_progress=on_progress, should_stop=should_stop)
+    power = find_power_sensor()
+    return measure(runner, request, on_progress=on_progress, should_stop=should_stop, power=power)

@@ -90,7 +90,13 @@ class BudgetError(S4opError):
     """No measured model fits the budget; `smallest` is the smallest cost reached, in the budget's unit."""
 
     def __init__(
-        self, budget: float, smallest: float, *, unit: str = "ms", why: str | None = None, fix: str | None = None
+        self,
+        budget: float,
+        smallest: float,
+        *,
+        unit: str = "ms",
+        why: str | None = None,
+        fix: str | None = None,
     ) -> None:
         self.budget, self.smallest, self.unit = budget, smallest, unit
         super().__init__(

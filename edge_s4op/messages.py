@@ -14,6 +14,7 @@ from edge_s4op.artifact import Manifest
 __all__ = [
     "ArtifactInfo",
     "DeviceFacts",
+    "Energy",
     "EngineInfo",
     "Interval",
     "Job",
@@ -136,6 +137,18 @@ class Parts(_Message):
     enqueue_ms: PartStatistics
 
 
+class Energy(_Message):
+    """Energy of one inference, mJ, from a sensor of the whole device's power."""
+
+    source: str = Field(description='the sensor, "ina3221:VDD_IN" or "rapl:intel-rapl:0"')
+    energy_mj: float = Field(description="beyond what the device draws when idle")
+    interval: Interval = Field(description="of energy_mj, 95 %")
+    total_mj: float = Field(description="idling included")
+    idle_mw: float
+    mean_mw: float = Field(description="while inferences ran")
+    samples: int
+
+
 class EngineInfo(_Message):
     """The engine a backend built from the artifact, and how it ran."""
 
@@ -159,6 +172,7 @@ class MeasurementResult(_Message):
     latency_ms: LatencyStatistics
     throughput_per_s: float
     samples_sha256: str = Field(description="hash of the raw samples, little-endian float64 ms")
+    energy: Energy | None = Field(default=None, description="None: the board reports no power")
     parts: Parts | None = Field(default=None, description="None: the backend cannot tell them apart")
     engine: EngineInfo | None = Field(default=None, description="None: the backend builds no engine")
 

@@ -58,7 +58,7 @@ def train_demo_model(
 
 
 def demo_options(provenance: Provenance) -> PruneOptions:
-    """The published search at three rates; each structure is measured for at least two seconds."""
+    """The default search at three rates; each structure is measured for at least two seconds."""
     measurement = MeasurementSettings(min_duration_ms=2000, max_duration_ms=6000)
     return PruneOptions(rates=RATES, training=provenance.training, measurement=measurement)
 

@@ -16,6 +16,7 @@ from edge_s4op.errors import MeasurementError
 from edge_s4op.messages import MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.device import device_facts
 from edge_s4op.profiler.parts import PartLog, engine_of
+from edge_s4op.profiler.power import PowerMeter, PowerSensor
 from edge_s4op.profiler.statistics import Samples, is_precise, summarize
 from edge_s4op.runtime import available_backends
 from edge_s4op.runtime.feeds import random_feeds
@@ -40,6 +41,7 @@ def measure(
     on_progress: Callable[[float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     device_fingerprint: str | None = None,
+    power: PowerSensor | None = None,
 ) -> tuple[MeasurementResult, Samples]:
     """Time `runner` on seeded random input of `request.batch` sequences; result and samples, ms.
 
@@ -47,6 +49,7 @@ def measure(
     nanoseconds; `on_progress` gets the share done, 0 to 1; `should_stop` is asked between runs. The
     throughput is runs a second (trtexec's queries), 1000 / mean latency. `stopped_by` is "precision"
     whenever the interval is narrow enough at the end. The fingerprint is this device's if not given.
+    `power` is sampled while the latencies are taken; before that the device idles for 0.3 s.
 
     A runner that tells parts of its latency apart has them in the result, from the same runs.
 
@@ -56,10 +59,18 @@ def measure(
     fingerprint = device_fingerprint or device_facts(available_backends()).fingerprint
     progress = _Progress(on_progress, request.warmup_ms + request.max_duration_ms)
     progress.report(0)
+    meter = PowerMeter(power)
+    meter.idle()
     with _garbage_collector_paused():
         warmup_iterations = _warm_up(stopwatch, request, progress)
         parts = PartLog(runner)
-        latencies_ns, precise = _sample(stopwatch, request, progress, parts)
+        meter.start()
+        began = time.perf_counter()
+        try:
+            latencies_ns, precise = _sample(stopwatch, request, progress, parts)
+        finally:
+            duration_s = time.perf_counter() - began
+            meter.stop()
     samples_ms = np.array(latencies_ns, dtype=np.float64) / _NS_PER_MS
     latency_ms = summarize(samples_ms, request.confidence)
     result = MeasurementResult(
@@ -72,6 +83,7 @@ def measure(
         latency_ms=latency_ms,
         throughput_per_s=1000 / latency_ms.mean if latency_ms.mean > 0 else 0.0,
         samples_sha256=samples_sha256(samples_ms),
+        energy=meter.energy(duration_s, len(samples_ms)),
         parts=parts.summary(),
         engine=engine_of(runner),
     )

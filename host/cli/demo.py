@@ -31,7 +31,6 @@ from host.demo import (
 from host.family import Family, Trial
 from host.provenance import DataSource
 from host.report import family_rows, family_table, write_pareto, write_report
-from host.search import PUBLISHED_SEEDS
 
 __all__ = ["demo_command"]
 
@@ -70,7 +69,7 @@ def demo_command(
         with training_bar(f"training S4D on {data.name}") as follow:
             trained = train_demo_model(source, data, out / "train", follow)
         log.print(f"trained: test accuracy {trained.provenance.accuracy['test']:.1%}")
-        with searching_bar(1 + len(RATES) * len(PUBLISHED_SEEDS)) as search:
+        with searching_bar(1 + len(RATES)) as search:
             family = prune_trained(trained, data, client, out / "search", search)
         budget_ms = demo_budget_ms(family) if latency_budget_ms is None else latency_budget_ms
         if not as_json:

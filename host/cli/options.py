@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -44,16 +45,25 @@ CheckpointArgument = Annotated[
     Path, typer.Argument(help="Folder with model.safetensors and config.json, as `s4op train` writes it.")
 ]
 
+# Settings within settings, by the options that set them.
+_OPTION_OF = {
+    "fine_tuning.epochs": "--fine-tune-epochs",
+    "fine_tuning.lr": "--fine-tune-lr",
+    "fine_tuning.distill": "--distill",
+    "fine_tuning.gradual": "--gradual",
+}
+
 T = TypeVar("T", bound=BaseModel)
 
 
-def checked(kind: type[T], values: dict[str, object]) -> T:
+def checked(kind: Callable[..., T], values: dict[str, object]) -> T:
     """`kind(**values)`, with pydantic's complaint turned into a UsageError that names the option."""
     try:
         return kind(**values)
     except ValidationError as error:
         problem = error.errors()[0]
-        option = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "options"
+        path = ".".join(str(part) for part in problem["loc"] if isinstance(part, str))
+        option = _OPTION_OF.get(path, "--" + path.replace("_", "-")) if path else "options"
         message = problem["msg"].removeprefix("Value error, ")
         raise UsageError(f"{option}: {message}", found=repr(problem["input"])) from error
 

@@ -63,7 +63,7 @@ def prune_command(
     agent: Agents = None,
     latency_budget_ms: Annotated[
         str | None,
-        typer.Option(help="Find the best model whose measured p50 is under this; several: falling, by commas."),
+        typer.Option(help="Find the best model that measures under this; several: falling, by commas."),
     ] = None,
     latency_budget_ratio: Annotated[
         str | None, typer.Option(help="The same, as a share of the unpruned model's p50: 0.5 halves it.")

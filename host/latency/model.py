@@ -81,10 +81,10 @@ class LatencyModel(_Value):
 
         With x_j = sum_i f_i(k_ij) of observation j and w_j halving every second step back in time, scale s is
 
-            s = argmin sum_j w_j (y_j - y_n - s (x_j - x_n))^2 + lambda (s - 1)^2,  lambda = (x_n / 5)^2,
+            s = argmin sum_j w_j (y_j - y_n - s (x_j - x_n))^2 + (x_n / 5)^2 (s - 1)^2
 
-        within [1/4, 4], and base = y_n - s x_n. A layer alone pays overheads that the model pays once, so base
-        may be below zero; where not even one operator a layer would take time, s is lowered until it does.
+        within [1/4, 4], and base = y_n - s x_n. A layer alone pays overheads that the model pays once, so
+        base may be below zero; where one operator a layer would take no time, s is lowered until it does.
         """
         sums = np.array([_sum_ms(layers, curves, o.kept_counts) for o in observations])
         measured = np.array([o.p50_ms for o in observations])

@@ -114,15 +114,15 @@ def open_fleet(
     """Ask every agent what it runs on, and sort them by device fingerprint.
 
     `settings` without a backend take each device's default one: latencies of two backends do not compare.
-    Raises UsageError when they are devices of different kinds and `mixed` is not set, AgentError when one
-    does not answer within `patience`.
+    Raises UsageError when they are devices of different kinds and `mixed` is not set, and AgentError when
+    one does not answer: an address that never worked is not waited for.
     """
     if not agents:
         raise UsageError("a search needs an agent that measures", fix="give at least one")
     patience = patience or Patience()
     by_kind: dict[str, list[tuple[AgentClient, DeviceFacts]]] = {}
     for agent in agents:
-        facts = patience.keep_asking(agent.device)
+        facts = agent.device()
         by_kind.setdefault(facts.fingerprint, []).append((agent, facts))
     if len(by_kind) > 1 and not mixed:
         raise UsageError(

@@ -95,4 +95,5 @@ def latency_of(measurement: Measurement) -> Latency | None:
         batch=result.request.batch,
         device_fingerprint=result.device_fingerprint,
         measurement_id=measurement.job_id,
+        energy_mj=None if result.energy is None else result.energy.energy_mj,
     )

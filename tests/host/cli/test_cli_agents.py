@@ -68,7 +68,7 @@ def test_an_agent_that_dies_in_a_measurement(capsys: Capture, model_file: Path, 
 
 
 def test_a_search_goes_on_after_its_agent_died(capsys: Capture, checkpoint: Path, tmp_path: Path) -> None:
-    search = ["prune", checkpoint, "--out", tmp_path / "p", "--rates", "0.5", "--candidates", "1", *SLOW]
+    search = ["prune", checkpoint, "--out", tmp_path / "p", "--rates", "0.5", "--agent-wait-s", "0", *SLOW]
     with agent_process(tmp_path / "data") as agent:
         with killed_at(agent, measurement=2):
             code, line = fail(capsys, *search, "--agent", agent.url, lines=3)
@@ -92,7 +92,7 @@ def test_a_stopped_search_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("host.search.candidate.train", interrupted)
+    monkeypatch.setattr("host.search.executor_task.train", interrupted)
     options = ["--out", tmp_path / "p", "--agent", agent.url, "--rates", "0.5", *QUICK]
     assert run([str(part) for part in ["prune", checkpoint, *options]]) == 130
     said = capsys.readouterr().err.splitlines()

@@ -21,7 +21,7 @@ from host.provenance import provenance_of
 from host.training.evaluate import evaluate
 from host.training.history import Progress
 from tests.device_agent.agent_helpers import REPOSITORY, AgentProcess
-from tests.host.cli.cli_samples import QUICK, TINY, Capture, arrays, save_npz, succeed, succeed_json
+from tests.host.cli.cli_samples import QUICK, TINY, Capture, arrays, fail, save_npz, succeed, succeed_json
 
 LISTOPS = "listops:n_train=48,n_validation=16,n_test=16,max_length=60,max_depth=3,min_length=5"
 
@@ -156,6 +156,27 @@ def test_json_is_one_line_also_for_a_search(
     capsys: Capture, checkpoint: Path, family: Path, agent: AgentProcess
 ) -> None:
     options = ["--out", family, "--agent", agent.url, "--rates", "0.3,0.6", "--candidates", 2, *QUICK]
-    again = succeed_json(capsys, "prune", checkpoint, *options, "--resume", "--latency-budget-ms", 1000)
+    again = succeed_json(capsys, "prune", checkpoint, *options, "--resume")
     assert again["family"] == str(family / "family.json")
-    assert json.loads((family / "family.json").read_text())["models"].keys() >= {again["chosen"]}
+    models = json.loads((family / "family.json").read_text())["models"]
+    assert [row["model"] for row in again["models"]] == list(models)
+
+
+def test_a_budget_ends_in_a_model_that_measures_under_it(
+    capsys: Capture, checkpoint: Path, agent: AgentProcess, tmp_path: Path
+) -> None:
+    options = ["--out", tmp_path / "p", "--agent", agent.url, "--latency-budget-ms", 1000, *QUICK]
+    found = succeed_json(capsys, "prune", checkpoint, *options)
+    assert found["chosen"] in ("budget-1000ms", "keep-1.00")
+    assert found["models"][-1]["p50_ms"] < found["models"][-1]["budget_ms"] == 1000
+    assert (tmp_path / "p" / "models" / "budget-1000ms" / "model.onnx").exists()
+
+
+def test_a_budget_out_of_reach_fails_and_says_the_smallest(
+    capsys: Capture, checkpoint: Path, agent: AgentProcess, tmp_path: Path
+) -> None:
+    options = ["--out", tmp_path / "p", "--agent", agent.url, "--latency-budget-ms", 0.000001, *QUICK]
+    code, line = fail(capsys, "prune", checkpoint, *options, lines=None)
+    assert code == 1
+    assert "the smallest reached" in line
+    assert (tmp_path / "p" / "family.json").exists()

@@ -9,7 +9,7 @@ import numpy as np
 
 from device_agent.device import Measure, local_device
 from edge_s4op.artifact import Manifest
-from edge_s4op.messages import DeviceFacts, MeasurementRequest, MeasurementResult
+from edge_s4op.messages import DeviceFacts, Energy, Interval, MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.measure import samples_sha256
 from edge_s4op.profiler.statistics import summarize
 from edge_s4op.runtime import Runner
@@ -19,7 +19,7 @@ __all__ = ["device", "facts_of"]
 Ms = Callable[[Manifest], float]
 
 
-def device(ms: Ms, fingerprint: str | None = None) -> Measure:
+def device(ms: Ms, fingerprint: str | None = None, watts: float | None = None) -> Measure:
     """Every inference takes `ms(manifest)`, within 0.5 %, on a device of this fingerprint (None: here)."""
     fingerprint = fingerprint or local_device().facts().fingerprint
 
@@ -37,10 +37,25 @@ def device(ms: Ms, fingerprint: str | None = None) -> Measure:
             latency_ms=summarize(samples_ms, request.confidence),
             throughput_per_s=1000 / float(samples_ms.mean()),
             samples_sha256=samples_sha256(samples_ms),
+            energy=None if watts is None else _energy(watts, ms(runner.manifest)),
         )
         return result, samples_ms
 
     return measure
+
+
+def _energy(watts: float, ms: float) -> Energy:
+    """What a board tells that draws `watts` beyond idling, within 1 %."""
+    energy_mj = watts * ms
+    return Energy(
+        source="invented",
+        energy_mj=energy_mj,
+        interval=Interval(low=0.99 * energy_mj, high=1.01 * energy_mj),
+        total_mj=2 * energy_mj,
+        idle_mw=1000 * watts,
+        mean_mw=2000 * watts,
+        samples=10,
+    )
 
 
 def facts_of(board: str, fingerprint: str) -> Callable[[], DeviceFacts]:

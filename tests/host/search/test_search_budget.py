@@ -133,6 +133,15 @@ def test_states_leave_under_a_budget_too(folder: Path) -> None:
     assert found.states == (2,) * LAYERS
 
 
+def test_an_energy_budget_is_held(folder: Path) -> None:
+    with agent_in_process(folder / "agent", measure=device(straight, watts=5.0)) as agent:
+        family = run_search(folder, agent, options(10.0, quantity="energy_mj"))
+    found = family.kept()[1]
+    assert (found.stage, found.budget_ms) == ("budget-10mJ", None)
+    assert 8.5 < found.latency.energy_mj <= 10 / 1.01
+    assert found.rate == found.plan.ratio > 0
+
+
 def test_an_energy_budget_needs_a_board_that_reports_power(folder: Path) -> None:
     with (
         agent_in_process(folder / "agent", measure=device(straight)) as agent,
