@@ -14,6 +14,7 @@ from edge_s4op import op
 from edge_s4op.artifact import Artifact, Manifest, Preprocessing, TensorInfo, artifact_from_model
 from edge_s4op.errors import ExportError, UsageError
 from edge_s4op.runtime import open_runner
+from host.compress.example import Example, example_inputs, shown
 from host.compress.forms import node_kind
 from host.compress.graph import finished, states_of
 from host.compress.layers import LayerUse, checked_layers, cut, layer_uses, reference
@@ -23,10 +24,7 @@ from host.models.count import operator_macs
 from host.models.layer import SSMLayer, ssm_layers
 from host.versions import git_commit, versions
 
-__all__ = ["Example", "example_inputs", "export"]
-
-Example = Tensor | Mapping[str, Tensor]
-"""Real inputs of a model, one batch: a tensor (called "input"), or tensors by name, in forward's order."""
+__all__ = ["export"]
 
 
 def export(
@@ -68,7 +66,7 @@ def export(
     manifest = Manifest(
         inputs=inputs,
         outputs=infos,
-        **_structure(proto, model, uses),
+        **_structure(proto, model, layers, uses),
         parameters=parameters,
         macs=_macs(graph, layers, uses, tensors),
         preprocessing=preprocessing or Preprocessing(),
@@ -82,47 +80,6 @@ def export(
     artifact = artifact_from_model(proto, manifest)
     _check_parity(whole, artifact, tensors, outputs)
     return artifact
-
-
-def example_inputs(example: Example) -> dict[str, Tensor]:
-    """The tensors of `example` by name, on the CPU, float32 or int64, of at least two samples.
-
-    A batch of one is doubled: an exporter would take its size for a constant. Raises UsageError for what is
-    no tensor with a batch, and for batches of different sizes.
-    """
-    named = {"input": example} if isinstance(example, Tensor) else dict(example)
-    if not named or not all(isinstance(value, Tensor) and value.ndim for value in named.values()):
-        raise UsageError(
-            "the example is no batch of inputs",
-            expected="a tensor (B, ...), or tensors by input name",
-            found={name: _shown(value) for name, value in named.items()} or "nothing",
-        )
-    sizes = {name: len(value) for name, value in named.items()}
-    if len(set(sizes.values())) > 1 or not all(sizes.values()):
-        raise UsageError(
-            "the example's inputs have not one batch size",
-            expected="the same number of samples, at least one, in every input",
-            found=sizes,
-        )
-    return {name: _doubled(_as_input(name, value)) for name, value in named.items()}
-
-
-def _as_input(name: str, value: Tensor) -> Tensor:
-    value = value.detach().cpu()
-    if value.is_floating_point():
-        return value.float()
-    if value.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
-        return value.long()
-    raise UsageError(
-        f"input {name!r} is of a type that a model file cannot take",
-        expected="floating point or integer",
-        found=value.dtype,
-        fix="convert inside forward, for example `mask != 0`",
-    )
-
-
-def _doubled(value: Tensor) -> Tensor:
-    return torch.cat([value, value]) if len(value) == 1 else value
 
 
 def _batch(tensors: Mapping[str, Tensor]) -> int:
@@ -156,7 +113,7 @@ def _run(model: nn.Module, args: Sequence[Tensor], outputs: Sequence[str]) -> tu
         raise UsageError(
             f"the model's outputs are not the {len(outputs)} that were named",
             expected=f"a tensor, or a tuple of tensors, for {', '.join(outputs)}",
-            found=[_shown(v) for v in found] if isinstance(found, (tuple, list)) else type(found).__name__,
+            found=[shown(v) for v in found] if isinstance(found, (tuple, list)) else type(found).__name__,
             fix="name every output, or wrap the model in one that returns tensors",
         )
     return tuple(found)
@@ -168,20 +125,22 @@ def _output_infos(names: Sequence[str], values: Sequence[Tensor], batch: int) ->
             raise UsageError(
                 f"output {name!r} is not one that a model file can have",
                 expected=f"float32 or int64, one row for each of the {batch} samples",
-                found=_shown(value),
+                found=shown(value),
                 fix="wrap the model in one that returns such outputs",
             )
     return tuple(_info(name, value) for name, value in zip(names, values, strict=True))
 
 
-def _structure(proto: onnx.ModelProto, model: nn.Module, uses: Mapping[str, LayerUse]) -> dict[str, object]:
+def _structure(
+    proto: onnx.ModelProto, model: nn.Module, cut_layers: Mapping[str, SSMLayer], uses: Mapping[str, LayerUse]
+) -> dict[str, object]:
     """What the manifest says of the SSM layers, one entry per SSMConv node, in the order of the graph."""
     used = [layer for path, layer in ssm_layers(model).items() if uses[path].calls]
     d_state, states = max(layer.d_state for layer in used), states_of(proto)
     nodes = filter(op.is_ssm_conv, proto.graph.node)
     return {
         "model_kind": "+".join(sorted({layer.kind for layer in used})),
-        "d_model": max(layer.num_channels for layer in used),
+        "d_model": max(layer.num_channels for path, layer in cut_layers.items() if uses[path].calls),
         "d_state": d_state,
         "seq_len": max(use.seq_len for use in uses.values()),
         "kept_operators": tuple(map(op.channels_of_node, nodes)),
@@ -243,9 +202,3 @@ def _answer(run, feeds: dict[str, np.ndarray], trial: str) -> dict[str, np.ndarr
 
 def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     return relative_difference(found, expected) if found.shape == expected.shape else float("inf")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
-    return type(value).__name__

@@ -11,7 +11,8 @@ from torch import nn
 from edge_s4op.artifact import Artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.messages import MeasurementResult, MeasurementSettings
-from host.compress.exporting import Example, export
+from host.compress.example import Example
+from host.compress.exporting import export
 from host.compress.measuring import learn_latency, measure
 from host.compress.planning import Scores
 from host.latency.model import LatencyModel

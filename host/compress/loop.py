@@ -13,7 +13,7 @@ from edge_s4op.client import AgentClient
 from edge_s4op.errors import UsageError
 from edge_s4op.messages import MeasurementResult, MeasurementSettings
 from host.compress.budget import BudgetSearch
-from host.compress.exporting import Example
+from host.compress.example import Example
 from host.compress.job import Job, Tune
 from host.compress.layers import copy_model
 from host.compress.planning import plan_ratio, score

@@ -11,7 +11,8 @@ from torch import nn
 from edge_s4op.artifact import Artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.messages import Interval, MeasurementRequest, MeasurementResult, MeasurementSettings
-from host.compress.exporting import Example, example_inputs, export
+from host.compress.example import Example, example_inputs
+from host.compress.exporting import export
 from host.compress.forms import node_kind
 from host.compress.layers import checked_layers, current_plan, layer_uses, reference
 from host.latency.learn import learn_curve

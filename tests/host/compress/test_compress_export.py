@@ -18,6 +18,7 @@ from edge_s4op.runtime import open_runner
 from edge_s4op.runtime.tensorrt.graph import inline_functions
 from host.compress import SSMLayer, copy_model, cut, export, ssm_layers
 from host.compress.forms import dense_form
+from host.models import Classifier, ModelConfig
 from host.models.parameters import is_ssm_parameter
 from tests.host.compress.compress_samples import LENGTH, OwnModel, Plain, example, own_model
 
@@ -215,6 +216,31 @@ class Loop(nn.Module):
 
     def forward(self, x: Tensor) -> object:
         return self._own(self, x)
+
+
+class Wrapped(nn.Module):
+    """A classifier of ours inside another model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = {"seq_len": 30, "d_input": 2, "d_model": 8, "d_state": 4, "depth": 2}
+        self.inner = Classifier(ModelConfig(kind="s4d", num_classes=3, **sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x).softmax(-1)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_classifier_inside_loses_its_masked_channels_too() -> None:
+    torch.manual_seed(0)
+    model, x = Wrapped().eval(), torch.randn(3, 30, 2)
+    model.inner.set_kept_features([0, 1, 2, 4, 6, 7])
+    model.inner.blocks[0].ssm.set_kept_operators([1, 6])
+    artifact = export(model, x)
+    assert artifact.manifest.d_model == 6
+    assert artifact.manifest.kept_operators == ((1, 4), (0, 1, 2, 3, 4, 5))
+    np.testing.assert_allclose(run(artifact.content, input=x)["output"], model(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
