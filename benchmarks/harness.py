@@ -120,11 +120,15 @@ def interleave(
     rounds: int,
     warmup: int = 2,
     time_limit_s: float | None = None,
+    settle_s: float = 0.0,
 ) -> Timings:
     """Time the cases round-robin, so that drift of the machine (clock, heat, neighbours) hits all alike.
 
     Every other round runs backwards: no case always follows the same neighbour. After `time_limit_s`
     the current round is the last.
+
+    `settle_s` is slept before every timed call, and not timed. Libraries with thread pools of their own
+    need it: a pool spins for a while after its call, on cores that the next case's threads want.
     """
     for case in cases.values():
         for _ in range(warmup):
@@ -133,6 +137,7 @@ def interleave(
     deadline = time.perf_counter() + (float("inf") if time_limit_s is None else time_limit_s)
     for number in range(rounds):
         for name in list(cases)[:: -1 if number % 2 else 1]:
+            time.sleep(settle_s)
             start = time.perf_counter()
             cases[name]()
             seconds[name].append(time.perf_counter() - start)

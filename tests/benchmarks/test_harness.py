@@ -40,6 +40,14 @@ def test_the_time_limit_ends_after_a_whole_round() -> None:
     assert 1 <= len(timings.seconds["slow"]) == len(timings.seconds["fast"]) < 100
 
 
+def test_the_pause_stands_before_every_timed_call_and_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[object] = []
+    monkeypatch.setattr(time, "sleep", happened.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(happened.append("clock") or 0))
+    interleave({"a": partial(happened.append, "a")}, rounds=2, warmup=1, settle_s=0.25)
+    assert happened == ["a", "clock", *([0.25, "clock", "a", "clock", "clock"] * 2)]
+
+
 def test_the_ratio_is_taken_round_by_round() -> None:
     ratio = Timings({"a": (2.0, 40.0, 8.0), "b": (1.0, 10.0, 2.0)}).ratio("a", "b")
     assert (ratio.median, ratio.low, ratio.high) == (4.0, 3.0, 4.0)
