@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_s4op.artifact import read_artifact
 from edge_s4op.client import AgentClient, RetryPolicy
 from edge_s4op.errors import AgentUnreachableError
-from host.family import Family, Trial
+from host.family import Family, Trial, read_family
 from host.search import Placement, SearchProgress
 from host.search.folder import RunFolder
 from tests.host.search.search_samples import run_search, save_unpruned
@@ -35,9 +36,9 @@ IMPATIENT = Placement(workers=1, agent_wait_s=0)
 
 
 @contextlib.contextmanager
-def agent_process(data_dir: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A real agent on a free port: its address and its process."""
-    command = [sys.executable, "-m", "device_agent", "--port", "0", "--data-dir", str(data_dir)]
+def agent_process(data_dir: Path, port: str = "0") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A real agent on a free port, or on `port`: its address and its process."""
+    command = [sys.executable, "-m", "device_agent", "--port", port, "--data-dir", str(data_dir)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -126,3 +127,46 @@ def test_a_lost_agent_ends_the_search_which_goes_on_when_it_is_back(
         family = run_search(tmp_path, agent, resume=True)
     assert_same_family(tmp_path, family, unbroken)
     assert [trial.latency for trial in family.trials[: len(saved)]] == [t.latency for t in saved]
+
+
+def test_a_lost_agent_is_waited_for(tmp_path: Path, unbroken: tuple[Path, Family]) -> None:
+    save_unpruned(tmp_path / "unpruned")
+    waited: list[str | None] = []
+    with contextlib.ExitStack() as agents:
+        url, process = agents.enter_context(agent_process(tmp_path / "agent"))
+
+        def unplug_and_plug_in(progress: SearchProgress) -> None:
+            if (progress.phase, progress.rate) == ("measure", 0.3) and not waited:
+                process.kill()
+                process.wait()
+            if progress.phase == "waiting":
+                waited.append(progress.error)
+                agents.enter_context(agent_process(tmp_path / "agent", url.rpartition(":")[2]))
+
+        patient = Placement(workers=1, agent_wait_s=60, ask_every_s=0.1)
+        with AgentClient.connect(url, retry=RetryPolicy(retries=0)) as agent:
+            family = run_search(tmp_path, agent, placement=patient, on_progress=unplug_and_plug_in)
+    assert len(waited) == 1
+    assert url in (waited[0] or "")
+    assert_same_family(tmp_path, family, unbroken)
+
+
+def test_ctrl_c_leaves_a_usable_family_that_resuming_completes(
+    tmp_path: Path, unbroken: tuple[Path, Family]
+) -> None:
+    save_unpruned(tmp_path / "unpruned")
+
+    def stop(progress: SearchProgress) -> None:
+        if (progress.phase, progress.rate) == ("fine-tune", 0.6):
+            raise KeyboardInterrupt
+
+    with agent_process(tmp_path / "agent") as (url, _), AgentClient.connect(url) as agent:
+        with pytest.raises(KeyboardInterrupt):
+            run_search(tmp_path, agent, on_progress=stop)
+        partial = read_family(tmp_path / "run")
+        family = run_search(tmp_path, agent, resume=True)
+    assert not partial.complete
+    assert [trial.stage for trial in partial.kept()] == ["unpruned", "rate-0.30"]
+    for name in partial.models:
+        assert read_artifact(tmp_path / "run" / partial.models[name] / "model.onnx").manifest.accuracy
+    assert_same_family(tmp_path, family, unbroken)
