@@ -65,6 +65,7 @@ class _Attempt:
         self.shapes = shapes_within(model, search.options)
         self.features = {shape.width: _features(model, calibration, shape.width) for shape in self.shapes}
         self.book = LatencyBook(search, at)
+        self.book.learn(self.shapes)
         self.aims = [limit.first_aim_ms for limit in limits]
 
     def best_draft(self) -> _Draft | None:

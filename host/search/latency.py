@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from edge_s4op.errors import MeasurementError
 from host.latency.learn import learn_curve
@@ -47,6 +49,12 @@ class LatencyBook:
         learned = self._learn(kind, shape, layers)
         save_latency_model(folder, learned, key)
         return learned
+
+    def learn(self, shapes: Sequence[Shape]) -> None:
+        """All models of these shapes; several agents learn side by side. Raises as `model` does."""
+        kinds = self._search.fleet.kinds
+        jobs = [partial(self.model, kind, shape) for shape in shapes for kind in kinds]
+        self._search.fleet.run(jobs)
 
     def correct(self, kind: Kind, shape: Shape, kept_counts: tuple[int, ...], p50_ms: float) -> None:
         """Let an end-to-end measurement correct the model of `shape`."""

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +54,10 @@ def agent_in_process(data_dir: Path, **changes: Callable[..., object]) -> Iterat
 
 
 def run_search(
-    folder: Path, agent: AgentClient, options: PruneOptions = OPTIONS, **settings: object
+    folder: Path,
+    agent: AgentClient | Sequence[AgentClient],
+    options: PruneOptions = OPTIONS,
+    **settings: object,
 ) -> Family:
     """Search in `folder`/run from `folder`/unpruned, in this process unless `settings` place it elsewhere."""
     settings.setdefault("placement", HERE)

@@ -183,7 +183,7 @@ def test_a_budget_is_held_on_every_device(folder: Path, tmp_path: Path) -> None:
         agent_in_process(tmp_path / "a", measure=device(straight)) as one,
         agent_in_process(tmp_path / "b", measure=device(second, OTHER), facts=SLOW_BOARD) as two,
     ):
-        family = run_search(folder, [one, two], options(2.5), placement=mixed)  # type: ignore[arg-type]
+        family = run_search(folder, [one, two], options(2.5), placement=mixed)
     found = family.kept()[1]
     (other,) = found.other_latencies
     assert found.latency.p50_interval_ms.high <= 2.5
@@ -192,11 +192,23 @@ def test_a_budget_is_held_on_every_device(folder: Path, tmp_path: Path) -> None:
     assert [facts.fingerprint for facts in family.other_devices] == [OTHER]
 
 
+def test_agents_on_one_kind_of_device_share_the_measurements(folder: Path, tmp_path: Path) -> None:
+    with (
+        agent_in_process(tmp_path / "a", measure=device(straight)) as one,
+        agent_in_process(tmp_path / "b", measure=device(straight)) as two,
+    ):
+        family = run_search(folder, [one, two], options(0.95, features=True))
+        shares = [len(one.jobs()), len(two.jobs())]
+    assert family.kept()[1].latency.p50_interval_ms.high <= 0.95
+    assert family.other_devices == ()
+    assert min(shares) > 0.2 * sum(shares), "both worked"
+
+
 def test_devices_of_different_kinds_are_refused_unless_asked_for(folder: Path, tmp_path: Path) -> None:
     with (
         agent_in_process(tmp_path / "a") as one,
         agent_in_process(tmp_path / "b", facts=SLOW_BOARD) as two,
         pytest.raises(UsageError, match=r"different kinds.*slow board.*--mixed-devices"),
     ):
-        run_search(folder, [one, two], ONE)  # type: ignore[arg-type]
+        run_search(folder, [one, two], ONE)
     assert not (folder / "run").exists()
