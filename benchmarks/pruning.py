@@ -33,7 +33,7 @@ from edge_s4op.client import AgentClient
 from edge_s4op.errors import BudgetError
 from edge_s4op.messages import MeasurementRequest, MeasurementSettings
 from host.agent_process import local_agent
-from host.family import Family, Trial
+from host.family import Family, Trial, read_family
 from host.models import ModelConfig
 from host.provenance import DataSource
 from host.search import Budget, Placement, PruneOptions, prune_search, published_options
@@ -212,16 +212,17 @@ def _under(
         training=_train(case, folder, **sizes),
         measurement=MEASUREMENT,
     )
+    missed: list[Budgeted] = []
     try:
         family = _search(case, folder, url, options, name)
-    except BudgetError as error:
+    except BudgetError as error:  # one below reach; those before it are in the family that was left
         print(f"{case}: {error}", file=sys.stderr, flush=True)
-        return [Budgeted(case, name, error.budget, None, None, 0.0, 0.0, None)]
+        family = read_family(folder / name)
+        missed = [Budgeted(case, f"{name} below reach", error.budget, None, None, 0.0, 0.0, None)]
     unpruned = family.trials[0]
     time.sleep(1)
-    return [
-        _budgeted(case, name, family, trial, unpruned, folder / name, url) for trial in family.kept()[1:]
-    ]
+    held = family.kept()[1:]
+    return [_budgeted(case, name, family, each, unpruned, folder / name, url) for each in held] + missed
 
 
 def _budgeted(
