@@ -54,6 +54,7 @@ class DeviceFacts(_Message):
     versions: dict[str, str]
     backends: tuple[str, ...]
     default_backend: str = Field(default="onnxruntime", description="of requests that name none")
+    power_source: str | None = Field(default=None, description="of energy; None: no sensor may be read")
     fingerprint: str = Field(description="hash of everything here that latency depends on")
 
 
@@ -138,15 +139,15 @@ class Parts(_Message):
 
 
 class Energy(_Message):
-    """Energy of one inference, mJ, from a sensor of the whole device's power."""
+    """Energy of one inference, mJ: of the whole module on a Jetson, of the processor on a PC."""
 
-    source: str = Field(description='the sensor, "ina3221:VDD_IN" or "rapl:intel-rapl:0"')
-    energy_mj: float = Field(description="beyond what the device draws when idle")
+    source: str = Field(description='the sensor, "ina3221:VDD_IN" or "rapl:package-0"; several joined by "+"')
+    energy_mj: float = Field(description="mean, beyond what is drawn when idle; below 0 if that changed")
     interval: Interval = Field(description="of energy_mj, 95 %")
     total_mj: float = Field(description="idling included")
-    idle_mw: float
+    idle_mw: float = Field(description="before the warm-up")
     mean_mw: float = Field(description="while inferences ran")
-    samples: int
+    samples: int = Field(description="readings while inferences ran")
 
 
 class EngineInfo(_Message):
@@ -172,7 +173,7 @@ class MeasurementResult(_Message):
     latency_ms: LatencyStatistics
     throughput_per_s: float
     samples_sha256: str = Field(description="hash of the raw samples, little-endian float64 ms")
-    energy: Energy | None = Field(default=None, description="None: the board reports no power")
+    energy: Energy | None = Field(default=None, description="None: no sensor, or too few readings of it")
     parts: Parts | None = Field(default=None, description="None: the backend cannot tell them apart")
     engine: EngineInfo | None = Field(default=None, description="None: the backend builds no engine")
 

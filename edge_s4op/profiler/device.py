@@ -14,6 +14,7 @@ import numpy as np
 import edge_s4op
 from edge_s4op.messages import DeviceFacts
 from edge_s4op.profiler.gpu import gpu_name, gpu_versions
+from edge_s4op.profiler.power import find_power_sensor
 from edge_s4op.runtime.huge_pages import huge_pages_mode
 
 __all__ = ["device_facts"]
@@ -47,6 +48,7 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
     online = _online_cores(root)
     board, cpu, governor, memory_bytes = _board(root), _cpu(root), _governor(root, online), _memory(root)
     gpu = gpu_name(root)
+    power = find_power_sensor(root / "sys")
     ours = {"edge-s4op": edge_s4op.__version__, **backends, **gpu_versions(backends, root)}
     fingerprint = _fingerprint(
         board=board,
@@ -70,6 +72,7 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
         gpu=gpu,
         versions={**ours, "numpy": np.__version__, "python": platform.python_version()},
         backends=tuple(backends),
+        power_source=power.source if power else None,  # not in the fingerprint: latency is the same without
         fingerprint=fingerprint,
     )
 

@@ -15,18 +15,19 @@ import numpy as np
 from edge_s4op.errors import MeasurementError
 from edge_s4op.messages import MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.device import device_facts
+from edge_s4op.profiler.energy import PowerMeter
 from edge_s4op.profiler.parts import PartLog, engine_of
-from edge_s4op.profiler.power import PowerMeter, PowerSensor
+from edge_s4op.profiler.power import PowerSensor
 from edge_s4op.profiler.statistics import Samples, is_precise, summarize
 from edge_s4op.runtime import available_backends
 from edge_s4op.runtime.feeds import random_feeds
-from edge_s4op.runtime.protocol import Array, Runner
+from edge_s4op.runtime.protocol import Array, Runner, TimedRunner
 
 __all__ = ["CANCELLED", "check_points", "measure", "samples_sha256"]
 
 CANCELLED = "cancelled"  # `what` of the MeasurementError that should_stop causes
 
-_NS_PER_MS = 1_000_000
+_NS_PER_MS, _NS_PER_S = 1_000_000, 1_000_000_000
 _SEED = 0
 
 _CHECK_GROWTH = 1.25
@@ -49,7 +50,8 @@ def measure(
     nanoseconds; `on_progress` gets the share done, 0 to 1; `should_stop` is asked between runs. The
     throughput is runs a second (trtexec's queries), 1000 / mean latency. `stopped_by` is "precision"
     whenever the interval is narrow enough at the end. The fingerprint is this device's if not given.
-    `power` is sampled while the latencies are taken; before that the device idles for 0.3 s.
+    `power` is sampled while the latencies are taken; before the warm-up the device idles for 0.3 s then.
+    Without it, or where it does not see the GPU that `runner` runs on, there is no energy.
 
     A runner that tells parts of its latency apart has them in the result, from the same runs.
 
@@ -59,18 +61,13 @@ def measure(
     fingerprint = device_fingerprint or device_facts(available_backends()).fingerprint
     progress = _Progress(on_progress, request.warmup_ms + request.max_duration_ms)
     progress.report(0)
-    meter = PowerMeter(power)
+    meter = PowerMeter(_seeing(power, runner))
     meter.idle()
     with _garbage_collector_paused():
         warmup_iterations = _warm_up(stopwatch, request, progress)
         parts = PartLog(runner)
-        meter.start()
-        began = time.perf_counter()
-        try:
-            latencies_ns, precise = _sample(stopwatch, request, progress, parts)
-        finally:
-            duration_s = time.perf_counter() - began
-            meter.stop()
+        with meter.sampling():
+            latencies_ns, precise, duration_ns = _sample(stopwatch, request, progress, parts)
     samples_ms = np.array(latencies_ns, dtype=np.float64) / _NS_PER_MS
     latency_ms = summarize(samples_ms, request.confidence)
     result = MeasurementResult(
@@ -83,7 +80,7 @@ def measure(
         latency_ms=latency_ms,
         throughput_per_s=1000 / latency_ms.mean if latency_ms.mean > 0 else 0.0,
         samples_sha256=samples_sha256(samples_ms),
-        energy=meter.energy(duration_s, len(samples_ms)),
+        energy=meter.energy(duration_ns / _NS_PER_S, len(samples_ms)),
         parts=parts.summary(),
         engine=engine_of(runner),
     )
@@ -123,8 +120,8 @@ def _warm_up(stopwatch: _Stopwatch, request: MeasurementRequest, progress: _Prog
 
 def _sample(
     stopwatch: _Stopwatch, request: MeasurementRequest, progress: _Progress, parts: PartLog
-) -> tuple[array[int], bool]:
-    """Latencies, ns, and whether their median is known to `precision`."""
+) -> tuple[array[int], bool, int]:
+    """Latencies, ns, whether their median is known to `precision`, and the time it all took, ns."""
     latencies = array("q")  # 8 bytes a sample, where a list of ints takes 36
     checks = check_points(request.min_iterations)
     began, next_check = stopwatch.clock(), next(checks)
@@ -139,7 +136,7 @@ def _sample(
         if time_is_up or may_stop:
             precise = is_precise(np.array(latencies), request.precision, request.confidence)
             if precise or time_is_up:
-                return latencies, precise
+                return latencies, precise, ended - began
             while next_check <= len(latencies):
                 next_check = next(checks)
 
@@ -212,6 +209,11 @@ def _feeds_of(runner: Runner, request: MeasurementRequest) -> dict[str, Array]:
                 fix="measure with the model's own batch",
             )
     return feeds
+
+
+def _seeing(power: PowerSensor | None, runner: Runner) -> PowerSensor | None:
+    """`power`, unless `runner` runs on a GPU that it does not see: that energy would be made up."""
+    return None if power is not None and isinstance(runner, TimedRunner) and not power.sees_gpu else power
 
 
 def _failure(what: str, error: Exception) -> MeasurementError:

@@ -1,173 +1,141 @@
-"""Energy of an inference, where the board reports power: sampled beside a measurement, idle subtracted.
+"""What the whole board, or a PC's processor, draws: from the sensors that Linux shows under /sys.
 
-Two kinds of sensors are read, from sysfs alone:
+Two kinds are read, by their names alone, since numbers of buses and hwmon folders change from boot to boot:
 
-    ina3221   Jetson boards: the rail that feeds the whole module (VDD_IN and its names on older boards),
-              voltage times current, an instantaneous reading
-    rapl      PCs: the package's energy counter, differences of which over time are power
-
-A sensor that is not there, may not be read, or vanishes in the middle gives no energy: never a guess.
+    ina3221   Jetson boards: voltage times current of what feeds the module
+    rapl      PCs, Intel and AMD: the packages' energy counters, whose differences over time are power
 """
 
 from __future__ import annotations
 
-import math
-import threading
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 
-from edge_s4op.messages import Energy, Interval
+__all__ = ["PowerSensor", "find_power_sensor"]
 
-__all__ = ["PowerMeter", "PowerSensor", "find_power_sensor"]
-
-SAMPLE_EVERY_S = 0.05
-IDLE_S = 0.3
+# Rails that together feed the module, each set complete and without a rail that another one contains
+# (Jetson Linux Developer Guide, "Platform Power and Performance"; energymon's JetsonPowerRails.md). The AGX
+# modules have two supplies, so no single rail is the whole: VIN_SYS_5V0 and SYS5V have neither CPU nor GPU.
+_MODULE_RAILS = (
+    ("VDD_IN",),  # Orin Nano, Orin NX, Xavier NX, TX2, TX1
+    ("POM_5V_IN",),  # Nano
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin; VDDQ_VDD2_1V8AO comes from the last
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
+)
+# hwmon since JetPack 5, iio before.
 _INA3221 = ("bus/i2c/drivers/ina3221/*/hwmon/hwmon*", "bus/i2c/drivers/ina3221x/*/iio:device*")
-_MODULE_RAILS = ("VDD_IN", "VIN_SYS_5V0", "POM_5V_IN")
-_LEAST_SAMPLES = 3
+_ZONE = re.compile(r"intel-rapl:\d+")  # not intel-rapl:0:0, a part of :0; AMD's have the same name
 
 
 @dataclass(frozen=True)
 class PowerSensor:
-    """One sensor: what it is, and its power now in mW; None before a first difference can be taken."""
+    """One sensor: what it is, and a function that reads it.
+
+    `read_mw` returns mW: now, or the mean since it was last read; None where that is not known yet. It raises
+    OSError or ValueError when the sensor cannot be read. `sees_gpu` is whether a GPU's power is in it.
+    """
 
     source: str
     read_mw: Callable[[], float | None]
+    sees_gpu: bool = True
 
 
 def find_power_sensor(
     sys: Path = Path("/sys"), clock: Callable[[], float] = time.monotonic
 ) -> PowerSensor | None:
-    """The sensor of what feeds the whole device; None where none can be read."""
-    for sensor in (*_ina3221(sys), *_rapl(sys, clock)):
+    """The first sensor that can be read; None where there is none, or it may not be read.
+
+    `sys` is where /sys is looked for; `clock` counts seconds.
+    """
+    for find in (_ina3221, lambda sys: _rapl(sys, clock)):
         try:
-            sensor.read_mw()
+            for sensor in find(sys):
+                if _can_be_read(sensor):
+                    return sensor
         except (OSError, ValueError):
             continue
-        return sensor
     return None
 
 
-class PowerMeter:
-    """Samples a sensor in a thread of its own between `start` and `stop`.
+def _can_be_read(sensor: PowerSensor) -> bool:
+    try:
+        sensor.read_mw()
+    except (OSError, ValueError):
+        return False
+    return True
 
-    Without a sensor both do nothing, and no thread exists. `idle` waits for IDLE_S and takes what the device
-    draws before the work begins.
-    """
 
-    def __init__(self, sensor: PowerSensor | None, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._sensor, self._sleep = sensor, sleep
-        self._idle_mw: list[float] = []
-        self._busy_mw: list[float] = []
-        self._lost = sensor is None
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+def _ina3221(sys: Path) -> Iterator[PowerSensor]:
+    """What feeds the module, of every INA3221 on the board."""
+    folders = [folder for pattern in _INA3221 for folder in sorted(sys.glob(pattern))]
+    rails = {label: read_mw for folder in folders for label, read_mw in _rails_of(folder)}
+    for names in _MODULE_RAILS:
+        if rails.keys() >= set(names):
+            yield PowerSensor(f"ina3221:{'+'.join(names)}", _sum_of([rails[name] for name in names]))
 
-    def idle(self) -> None:
-        """Take the idle power, before anything runs."""
-        for _ in range(0 if self._lost else round(IDLE_S / SAMPLE_EVERY_S)):
-            self._sleep(SAMPLE_EVERY_S)
-            self._take(self._idle_mw)
 
-    def start(self) -> None:
-        """Begin to sample."""
-        if not self._lost:
-            self._thread = threading.Thread(target=self._watch, name="power", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End sampling; may be called twice."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def energy(self, duration_s: float, inferences: int) -> Energy | None:
-        """What one inference took beyond idling, in `duration_s` of nothing but `inferences`.
-
-        (mean power - idle power) duration / inferences. The 95 % interval takes the samples of both powers as
-        independent: 1.96 sqrt(s_busy^2 / n_busy + s_idle^2 / n_idle). None without enough samples.
-        """
-        if self._lost or self._sensor is None or min(len(self._idle_mw), len(self._busy_mw)) < _LEAST_SAMPLES:
-            return None
-        idle_mw, mean_mw = fmean(self._idle_mw), fmean(self._busy_mw)
-        margin = 1.96 * math.sqrt(_variance_of_mean(self._idle_mw) + _variance_of_mean(self._busy_mw))
-        each = duration_s / inferences  # mW s = mJ
-        net_mw = mean_mw - idle_mw
-        return Energy(
-            source=self._sensor.source,
-            energy_mj=net_mw * each,
-            interval=Interval(low=(net_mw - margin) * each, high=(net_mw + margin) * each),
-            total_mj=mean_mw * each,
-            idle_mw=idle_mw,
-            mean_mw=mean_mw,
-            samples=len(self._busy_mw),
-        )
-
-    def _watch(self) -> None:
-        while not self._ended.wait(SAMPLE_EVERY_S):
-            self._take(self._busy_mw)
-
-    def _take(self, into: list[float]) -> None:
-        if self._lost or self._sensor is None:
-            return
+def _rails_of(folder: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Label and power, mW, of each channel; one without a readable label is not connected."""
+    for file in (*sorted(folder.glob("in[123]_label")), *sorted(folder.glob("rail_name_*"))):
         try:
-            power_mw = self._sensor.read_mw()
+            label = file.read_text().strip()
         except (OSError, ValueError):
-            self._lost = True  # what was sampled before would stand for a time it does not cover
-            return
-        if power_mw is not None:
-            into.append(power_mw)
+            continue
+        yield label, _iio_rail(file) if file.name.startswith("rail_name_") else _hwmon_rail(file)
 
 
-def _variance_of_mean(values: Sequence[float]) -> float:
-    return stdev(values) ** 2 / len(values)
+def _hwmon_rail(label_file: Path) -> Callable[[], float]:
+    number = label_file.name.removeprefix("in").removesuffix("_label")
+    volts, amperes = (label_file.with_name(f"{kind}{number}_input") for kind in ("in", "curr"))
+    return lambda: _integer(volts) * _integer(amperes) / 1000  # mV mA = uW
 
 
-def _ina3221(sys: Path) -> list[PowerSensor]:
-    """Rails of every INA3221, those that feed the whole module first; hwmon since JetPack 5, iio before."""
-    rails: dict[str, PowerSensor] = {}
-    for folder in (path for pattern in _INA3221 for path in sorted(sys.glob(pattern))):
-        for label_file in (*sorted(folder.glob("in*_label")), *sorted(folder.glob("rail_name_*"))):
-            try:
-                label = label_file.read_text().strip()
-            except OSError:
-                continue
-            rails.setdefault(label, PowerSensor(f"ina3221:{label}", _rail_reader(label_file)))
-    return [rails[name] for name in _MODULE_RAILS if name in rails]
+def _iio_rail(label_file: Path) -> Callable[[], float]:
+    power = label_file.with_name(f"in_power{label_file.name.removeprefix('rail_name_')}_input")
+    return lambda: float(_integer(power))  # mW
 
 
-def _rail_reader(label_file: Path) -> Callable[[], float]:
-    folder, name = label_file.parent, label_file.name
-    if name.startswith("rail_name_"):
-        power = folder / f"in_power{name.removeprefix('rail_name_')}_input"
-        return lambda: float(power.read_text())  # mW
-    number = name.removeprefix("in").removesuffix("_label")
-    volts, amperes = folder / f"in{number}_input", folder / f"curr{number}_input"
-    return lambda: float(volts.read_text()) * float(amperes.read_text()) / 1000  # mV mA = uW
-
-
-def _rapl(sys: Path, clock: Callable[[], float]) -> list[PowerSensor]:
-    """The first package's counter: a PC has one socket, and more would have to be added up."""
-    zones = sorted(sys.glob("class/powercap/intel-rapl:0"))
-    return [PowerSensor(f"rapl:{zone.name}", _Counter(zone, clock)) for zone in zones]
+def _rapl(sys: Path, clock: Callable[[], float]) -> Iterator[PowerSensor]:
+    """The counters of all packages, added up. What they leave out: memory, disks, a graphics card."""
+    zones = [zone for zone in sorted(sys.glob("class/powercap/*")) if _ZONE.fullmatch(zone.name)]
+    packages = {(zone / "name").read_text().strip(): zone for zone in zones}
+    names = sorted(name for name in packages if name.startswith("package"))  # a laptop has psys, too
+    counters = [_Counter(packages[name], clock) for name in names]
+    if counters:
+        yield PowerSensor(f"rapl:{'+'.join(names)}", _sum_of(counters), sees_gpu=False)
 
 
 class _Counter:
-    """Power from an energy counter in uJ that wraps around; None at the first reading."""
+    """Mean power, mW, since the last reading of an energy counter in uJ that wraps around."""
 
     def __init__(self, zone: Path, clock: Callable[[], float]) -> None:
         self._zone, self._clock = zone, clock
+        self._range_uj = 0
         self._last: tuple[float, int] | None = None
 
     def __call__(self) -> float | None:
-        now, energy_uj = self._clock(), int((self._zone / "energy_uj").read_text())
+        self._range_uj = self._range_uj or _integer(self._zone / "max_energy_range_uj")
+        now, energy_uj = self._clock(), _integer(self._zone / "energy_uj")
         last, self._last = self._last, (now, energy_uj)
         if last is None or now <= last[0]:
             return None
         used_uj = energy_uj - last[1]
         if used_uj < 0:
-            used_uj += int((self._zone / "max_energy_range_uj").read_text())
+            used_uj += self._range_uj
         return used_uj / (now - last[0]) / 1000
+
+
+def _sum_of(readers: Sequence[Callable[[], float | None]]) -> Callable[[], float | None]:
+    def read_mw() -> float | None:
+        powers_mw = [read() for read in readers]  # all of them, also after a None: each keeps its last
+        known_mw = [power for power in powers_mw if power is not None]
+        return sum(known_mw) if len(known_mw) == len(readers) else None
+
+    return read_mw
+
+
+def _integer(path: Path) -> int:
+    return int(path.read_text())

@@ -41,6 +41,10 @@ PC = {
     "sys/class/dmi/id/sys_vendor": "Dell Inc.\n",
     "sys/class/dmi/id/product_name": "OptiPlex 7090\n",
 }
+INPUT_RAIL = {
+    f"sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1/{name}": value
+    for name, value in {"in1_label": "VDD_IN\n", "in1_input": "5000\n", "curr1_input": "900\n"}.items()
+}
 CARDS = {
     "proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19\n",
     "proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: \t\t NVIDIA H100 PCIe\nIRQ:   \t 64\n",
@@ -78,7 +82,7 @@ def test_a_pc(tmp_path: Path) -> None:
     assert facts.cpu == "Intel(R) Core(TM) i5"
     assert facts.cores == 3
     assert facts.governor is None
-
+    assert facts.power_source is None
     assert facts.gpu is None
     assert "nvidia-driver" not in facts.versions
 
@@ -87,6 +91,10 @@ def test_a_pc_with_two_cards(tmp_path: Path) -> None:
     facts = device_facts(BACKENDS, tree(tmp_path, PC | CARDS))
     assert facts.gpu == "NVIDIA H100 PCIe + NVIDIA RTX A4000"
     assert facts.versions["nvidia-driver"] == "535.104.05"
+
+
+def test_a_power_sensor_is_named(tmp_path: Path) -> None:
+    assert device_facts(BACKENDS, tree(tmp_path, JETSON | INPUT_RAIL)).power_source == "ina3221:VDD_IN"
 
 
 def test_two_kinds_of_cores_and_governors_are_both_named(tmp_path: Path) -> None:
@@ -163,6 +171,7 @@ def test_the_fingerprint_changes_with_what_latency_depends_on(tmp_path: Path, ch
         {"proc/uptime": "99999.9 1.0"},
         {"proc/meminfo": "MemTotal:        7988000 kB\nMemFree:  7 kB"},
         {"proc/self/status": "Name:\tother\nCpus_allowed_list:\t0-3\n"},
+        INPUT_RAIL,
     ],
 )
 def test_the_fingerprint_keeps_through_what_latency_does_not_depend_on(
