@@ -53,6 +53,13 @@ def _limit(budget: Budget, kind: Kind, unpruned: Measurement) -> Limit:
     room = 1 - kind.settings.precision / 2  # for the half of the interval that lies above the median
     if budget.quantity == "energy_mj":
         whole_mj = _energy(result, board).high
+        if whole_mj <= 0:
+            raise UsageError(
+                f"an energy budget cannot be held: on {board} an inference takes no more than idling",
+                expected="a measurable energy of the unpruned model",
+                found=f"at most {whole_mj:.3g} mJ",
+                fix="let the board settle and search again, or give a latency budget",
+            )
         return Limit(budget.value, "mJ", board, min(1.0, budget.value / whole_mj) * p50_ms * room)
     value = budget.value * p50_ms if budget.quantity == "latency_ratio" else budget.value
     return Limit(value, "ms", board, value * room)
