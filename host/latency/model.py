@@ -10,6 +10,7 @@ on kept counts; both are fitted to the end-to-end measurements the search makes 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,7 @@ class Observation(_Value):
 class LatencyModel(_Value):
     """Predicts the latency of a whole model on one device from its kept counts."""
 
+    schema_version: Literal[1] = 1
     device_fingerprint: str
     settings: MeasurementSettings
     layers: tuple[str, ...] = Field(description="the curve of each layer, by its name in `curves`")

@@ -33,10 +33,22 @@ def load_latency_model(
 ) -> LatencyModel | None:
     """The model saved for exactly this device, settings and layers; None if there is none.
 
-    Raises CheckpointError for a file that is not ours.
+    Raises CheckpointError for a file that is not ours, or is not what its name says.
     """
     path = folder / _name(device_fingerprint, settings, layers, key)
-    return _read(path) if path.exists() else None
+    if not path.exists():
+        return None
+    model = _read(path)
+    if (model.device_fingerprint, model.settings, model.layers) != (
+        device_fingerprint,
+        settings,
+        tuple(layers),
+    ):
+        raise CheckpointError(
+            f"{path}: a latency model of another device, other settings or other layers than its name says",
+            fix="delete the file: it is learned again",
+        )
+    return model
 
 
 def read_latency_models(folder: Path) -> tuple[LatencyModel, ...]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,6 +26,35 @@ def test_a_cliff_is_found_at_its_count(count: int) -> None:
     assert len(curve.points) <= 16
     expected = [cliff_at(count)(kept) for kept in range(1, 65)]
     assert curve.ms()[1:] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 6, 34, 201, 255, 385, 511])
+def test_a_cliff_of_a_wide_layer_is_found_within_the_same_points(count: int) -> None:
+    wide = replace(SHAPE, num_channels=512)
+    curve = learn_curve(wide, Bench(lambda kept: 1.0 + 0.005 * kept + (1.5 if kept > count else 0.0)))
+    assert curve.cliffs == (count,)
+    assert len(curve.points) <= 16
+
+
+def test_waves_are_found_at_the_multiples_of_the_first() -> None:
+    wide = replace(SHAPE, num_channels=128)
+    curve = learn_curve(wide, Bench(lambda kept: 1.0 + math.ceil(kept / 32)))
+    assert curve.cliffs == (32, 64, 96)
+    assert curve.ms()[1:].tolist() == [1.0 + math.ceil(kept / 32) for kept in range(1, 129)]
+
+
+@pytest.mark.parametrize("channels", [4, 8, 12])
+def test_the_steps_of_a_small_straight_layer_are_no_cliffs(channels: int) -> None:
+    """One operator of four is a quarter of the time, and of the next one's too."""
+    small = replace(SHAPE, num_channels=channels)
+    assert learn_curve(small, Bench(lambda kept: 0.01 + 0.1 * kept)).cliffs == ()
+
+
+def test_a_count_whose_next_is_cheaper_is_no_cliff() -> None:
+    """The layer that keeps all its operators needs no Gather: it takes less than with one operator fewer."""
+    curve = learn_curve(SHAPE, Bench(lambda kept: straight(kept) - (2.0 if kept == 64 else 0.0)))
+    assert curve.cliffs == ()
+    assert curve.ms()[63] == pytest.approx(straight(63))
 
 
 def test_the_best_plan_below_a_cliff_stands_just_under_it() -> None:

@@ -70,3 +70,18 @@ def test_a_file_that_is_no_latency_model_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-40])
     with pytest.raises(CheckpointError, match=rf"{path.name}: not a latency model.*learned again"):
         read_latency_models(tmp_path)
+
+
+def test_a_file_under_another_devices_name_is_not_used(tmp_path: Path) -> None:
+    found = model((FULL, 20.0))
+    theirs = save_latency_model(tmp_path, found.model_copy(update={"device_fingerprint": "e" * 64}))
+    theirs.rename(save_latency_model(tmp_path, found))
+    with pytest.raises(CheckpointError, match=r"another device.*delete the file"):
+        load_latency_model(tmp_path, "f" * 64, SETTINGS, found.layers)
+
+
+def test_a_file_of_a_later_version_is_not_read(tmp_path: Path) -> None:
+    path = save_latency_model(tmp_path, model((FULL, 20.0)))
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(CheckpointError, match="of this version"):
+        read_latency_models(tmp_path)
