@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,12 +33,14 @@ class AllocationTask:
 
     `parent` is the plan it starts from (no layer can keep more than it does), `scores` a criterion's, one
     array (H_i,) per layer, higher = keep, and `latency` the device's latency model where one was learned.
+    `global` leaves every layer at least share `floor_share` of its operators.
     """
 
     ratio: float
     parent: PrunePlan
     scores: tuple[np.ndarray, ...]
     latency: LatencyModel | None = None
+    floor_share: float = 0.0
 
 
 Allocator = Callable[[AllocationTask], list[int]]
@@ -120,15 +123,16 @@ def uniform(task: AllocationTask) -> list[int]:
 def global_shares(task: AllocationTask) -> list[int]:
     """All operators of the parent in one ranking: the lowest scores go, whatever their layer.
 
-    round(ratio * total) are pruned in all, counting what the parent had pruned; of every layer the best one
-    stays. Scores of different layers are compared as they are, so that the criterion must measure one thing
-    in all of them, as `fisher` and `taylor` do: the loss.
+    round(ratio * total) are pruned in all, counting what the parent had pruned, or as many as can be: of
+    every layer the best max(1, ceil(floor_share * H_i)) stay. Scores of different layers are compared as they
+    are, so that the criterion must measure one thing in all of them, as `fisher` and `taylor` do: the loss.
     """
     pruned = _already_pruned(task.parent)
+    floors = [max(1, math.ceil(task.floor_share * total)) for total in task.parent.num_channels]
     candidates = [
         (float(scores[channel]), layer, channel)
         for layer, (kept, scores) in enumerate(zip(task.parent.kept, task.scores, strict=True))
-        for channel in sorted(kept, key=lambda c: (float(scores[c]), -c))[: len(kept) - 1]
+        for channel in sorted(kept, key=lambda c: (float(scores[c]), -c))[: max(0, len(kept) - floors[layer])]
     ]
     missing = max(0, _target(task) - sum(pruned))
     for _, layer, _ in sorted(candidates)[:missing]:
@@ -159,14 +163,25 @@ def allocate_budget(
 ) -> list[int] | None:
     """Pruned operators of each layer that keep most score within a predicted `budget_ms`.
 
-    None when even one operator a layer is over. `host.pruning.knapsack` says how exact it is.
+    None when even one operator a layer is over. `host.pruning.knapsack` says how exact it is. Where scores
+    are negative, all are raised by one number, so that the lowest is just worth keeping: an operator that
+    there is time for stays, whatever its score.
     """
-    values = [keep_values(layer, kept) for layer, kept in zip(scores, parent.kept, strict=True)]
+    raised = _not_negative(parent, scores)
+    values = [keep_values(layer, kept) for layer, kept in zip(raised, parent.kept, strict=True)]
     costs = [latency.layer_ms(layer) for layer in range(len(parent.kept))]
     kept_counts = choose(values, costs, budget_ms - latency.base_ms)
     if kept_counts is None:
         return None
     return [total - count for total, count in zip(parent.num_channels, kept_counts, strict=True)]
+
+
+def _not_negative(parent: PrunePlan, scores: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The scores; raised so that all of the parent's operators are above 0 where one is below."""
+    theirs = np.concatenate([np.asarray(s)[list(kept)] for s, kept in zip(scores, parent.kept, strict=True)])
+    lowest, span = float(theirs.min()), float(np.ptp(theirs))
+    raise_by = 0.0 if lowest >= 0 else (span / 1000 or 1.0) - lowest
+    return [np.asarray(layer) + raise_by for layer in scores]
 
 
 def _target(task: AllocationTask) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,26 +18,35 @@ def choose(
 ) -> list[int] | None:
     """Option indices, one per layer, that maximise sum values[i][o_i] with sum costs[i][o_i] <= budget.
 
-    Dynamic programming over `steps` equal parts of the budget: V_i(b) = max_o V_{i-1}(b - c_io) + v_io, in
-    O(layers * options * steps). Costs are rounded up to whole parts, so that an answer never exceeds the
-    budget; it is the optimum of the rounded costs, and of the given ones where they are whole parts. Options
-    of value -inf are not there. Of equal values the cheaper answer wins. None: nothing fits.
+    Every layer takes at least its cheapest option; what the budget leaves above those, `room`, is divided
+    into `steps` equal parts. Dynamic programming over them: V_i(b) = max_o V_{i-1}(b - e_io) + v_io with e_io
+    what option o costs more than the layer's cheapest, in O(layers * options * steps). Extra costs are
+    rounded up to whole parts, so that an answer never exceeds the budget; it is the optimum of the rounded
+    costs, and of the given ones where they are whole parts. Options of value -inf are not there. Of equal
+    values the cheaper answer wins. None: not even the cheapest options fit (to a relative 1e-12, the rounding
+    of sums).
 
-    Raises ValueError unless every layer has as many costs as values and all costs are at least 0.
-    Kellerer, Pferschy and Pisinger, Knapsack Problems (2004), section 11.5.
+    Raises ValueError unless every layer has as many costs as values, all costs are at least 0 and the budget
+    is a number. Kellerer, Pferschy and Pisinger, Knapsack Problems (2004), section 11.5.
     """
-    if budget < 0:
-        return None
+    if math.isnan(budget):
+        raise ValueError("the budget must be a number, found nan")
     options = [_worthwhile(v, c) for v, c in zip(values, costs, strict=True)]
+    if not all(len(kept) for kept in options):
+        return None
+    extra = [np.asarray(c)[kept] - np.asarray(c)[kept[0]] for c, kept in zip(costs, options, strict=True)]
+    room = budget - math.fsum(float(c[kept[0]]) for c, kept in zip(costs, options, strict=True))
+    if room < -1e-12 * abs(budget):
+        return None
+    if math.fsum(float(layer[-1]) for layer in extra) <= room:
+        return [int(kept[-1]) for kept in options]
+    parts = [_parts(layer, room, steps) for layer in extra]
     best = np.zeros(steps + 1)
     taken: list[npt.NDArray[np.int64]] = []
     for layer, kept in enumerate(options):
-        parts = _parts(costs[layer][kept], budget, steps)
-        best, choice = _extended(best, values[layer][kept], parts, steps)
+        best, choice = _extended(best, np.asarray(values[layer])[kept], parts[layer], steps)
         taken.append(choice)
-    if not np.isfinite(best[steps]):
-        return None
-    return _read_back(taken, options, costs, budget, steps, int(np.argmax(best >= best[steps])))
+    return _read_back(taken, options, parts, int(np.argmax(best >= best[steps])))
 
 
 def keep_values(scores: Floats, open_to_keep: Sequence[int]) -> Floats:
@@ -63,11 +73,11 @@ def _worthwhile(values: Floats, costs: Floats) -> npt.NDArray[np.int64]:
     return order[np.asarray(values)[order] > ahead[: len(order)]]
 
 
-def _parts(costs: Floats, budget: float, steps: int) -> npt.NDArray[np.int64]:
-    """Costs in parts of the budget, rounded up, but not for the rounding of the division itself."""
-    if budget == 0:
-        return np.where(costs > 0, steps + 1, 0)
-    exact = costs / budget * steps
+def _parts(extra: Floats, room: float, steps: int) -> npt.NDArray[np.int64]:
+    """Costs in parts of the room, rounded up, but not for the rounding of the division itself."""
+    if room <= 0:
+        return np.where(extra > 0, steps + 1, 0)
+    exact = np.minimum(extra / room, 2.0) * steps
     return np.minimum(np.ceil(exact - 1e-9 * np.maximum(exact, 1)), steps + 1).astype(np.int64)
 
 
@@ -90,14 +100,12 @@ def _extended(
 def _read_back(
     taken: list[npt.NDArray[np.int64]],
     options: list[npt.NDArray[np.int64]],
-    costs: Sequence[Floats],
-    budget: float,
-    steps: int,
+    parts: list[npt.NDArray[np.int64]],
     at: int,
 ) -> list[int]:
     answer = []
     for layer in reversed(range(len(taken))):
         option = taken[layer][at]
         answer.append(int(options[layer][option]))
-        at -= int(_parts(costs[layer][options[layer]], budget, steps)[option])
+        at -= int(parts[layer][option])
     return answer[::-1]

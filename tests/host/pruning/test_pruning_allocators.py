@@ -103,6 +103,14 @@ def test_global_removes_the_lowest_scores_wherever_they_are() -> None:
     assert global_shares(task(6 / 9, (3, 3, 3), scores=scores)) == [2, 2, 2], "the best of a layer stays"
 
 
+def test_global_leaves_every_layer_its_floor() -> None:
+    scores = (np.arange(8.0), 100 + np.arange(8.0))
+    assert global_shares(task(0.5, (8, 8), scores=scores)) == [7, 1]
+    assert global_shares(task(0.5, (8, 8), scores=scores, floor_share=0.3)) == [5, 3]
+    parent = PrunePlan((8, 8), ((7,), tuple(range(8))))
+    assert global_shares(task(0.5, (8, 8), parent=parent, scores=scores, floor_share=0.3)) == [7, 1]
+
+
 @pytest.mark.parametrize("allocator", ["uniform", "global", "latency-aware"])
 def test_what_the_parent_lost_stays_lost(allocator: str) -> None:
     parent = PrunePlan((8, 8, 8), ((0, 3), tuple(range(8)), (7,)))
@@ -123,9 +131,7 @@ def latency_model(channels: tuple[int, ...], slopes: tuple[float, ...] | None = 
         points = tuple(
             CurvePoint(kept=k, p50_ms=slope * k, p50_interval_ms=Interval(low=0, high=1)) for k in (1, count)
         )
-        curves[str(layer)] = LayerCurve(
-            kind="s4d", num_channels=count, d_state=4, seq_len=16, points=points
-        )
+        curves[str(layer)] = LayerCurve(kind="s4d", num_channels=count, d_state=4, seq_len=16, points=points)
     whole = 1.0 + sum(curve.ms()[-1] for curve in curves.values())
     seen = [Observation(kept_counts=channels, p50_ms=float(whole))]
     return LatencyModel.fitted("f" * 64, MeasurementSettings(), list(curves), curves, seen)
@@ -153,3 +159,17 @@ def test_a_budget_is_spent_on_what_is_worth_most() -> None:
     assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 5.1) == [2, 1]
     assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 8.1) == [0, 0]
     assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 1.5) is None, "two layers keep one each"
+
+
+def test_negative_scores_are_as_good_as_others() -> None:
+    """Scores say what to keep first: with time for all, all stay, and shifted scores choose the same."""
+    model = latency_model((4, 4))
+    scores = [np.array([-1.0, -2.0, -4.0, -5.0]), np.array([-3.0, -3.5, -4.5, -6.0])]
+    parent = PrunePlan.full((4, 4))
+    assert allocate_budget(parent, scores, model, 1.0 + 0.1 * 8.1) == [0, 0]
+    for operators in range(2, 9):
+        budget_ms = 1.0 + 0.1 * (operators + 0.1)
+        shifted = allocate_budget(parent, [layer + 6.01 for layer in scores], model, budget_ms)
+        assert allocate_budget(parent, scores, model, budget_ms) == shifted
+    one_layer = PrunePlan.full((4,))
+    assert allocate_budget(one_layer, scores[:1], latency_model((4,)), 1.0 + 0.1 * 2.1) == [2]
