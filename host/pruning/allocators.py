@@ -102,21 +102,20 @@ def _shares(open_layers: list[int], missing: int) -> list[int]:
 def uniform(task: AllocationTask) -> list[int]:
     """The same share of every layer, to the operator: round(ratio * total) in all, by largest remainder.
 
-    A layer keeps one operator, and loses at least what its parent had lost; what it cannot take or has too
-    much of so, the others share.
+    A layer keeps one operator, and loses at least what its parent had lost. Where that binds, the other
+    layers still lose one share r: layer i loses min(max(r H_i, already_i), H_i - 1), and r is where these sum
+    to the target.
     """
-    totals = task.parent.num_channels
-    least, most = _already_pruned(task.parent), [total - 1 for total in totals]
-    exact = [task.ratio * total for total in totals]
-    pruned = [min(max(int(e), low), high) for e, low, high in zip(exact, least, most, strict=True)]
-    while (missing := _target(task) - sum(pruned)) != 0:
-        step, ends = (1, most) if missing > 0 else (-1, least)
-        open_layers = [layer for layer, count in enumerate(pruned) if count != ends[layer]]
-        if not open_layers:
-            break
-        furthest = max(open_layers, key=lambda layer: (step * (exact[layer] - pruned[layer]), -layer))
-        pruned[furthest] += step
-    return pruned
+    totals = np.array(task.parent.num_channels)
+    least, most = np.array(_already_pruned(task.parent)), totals - 1
+    target = min(max(_target(task), int(least.sum())), int(most.sum()))
+    shares = np.unique(np.concatenate([least, most]) / np.tile(totals, 2))  # where the sum has its bends
+    sums = np.clip(shares[:, None] * totals, least, most).sum(axis=1)
+    exact = np.clip(np.interp(target, sums, shares) * totals, least, most)  # (layers,), sums to the target
+    pruned = np.floor(exact + 1e-9).astype(int)
+    for layer in np.argsort(pruned - exact, kind="stable")[: target - pruned.sum()]:
+        pruned[layer] += 1
+    return [int(count) for count in pruned]
 
 
 @ALLOCATORS.register("global")

@@ -97,6 +97,14 @@ def test_uniform_takes_the_same_share_of_every_layer() -> None:
     assert uniform(task(0.3, (10, 10, 10))) == [3, 3, 3]
 
 
+def test_uniform_shares_what_the_parent_leaves_open() -> None:
+    """52 in all, 31 of which the parent's first layer has lost: 21 of 72 are 29 % of the other two."""
+    parent = PrunePlan((32, 64, 8), ((0,), tuple(range(64)), tuple(range(8))))
+    assert uniform(task(0.5, (32, 64, 8), parent=parent)) == [31, 19, 2]
+    assert uniform(task(0.1, (32, 64, 8), parent=parent)) == [31, 0, 0], "pruned stays pruned"
+    assert uniform(task(0.9, (2, 20))) == [1, 19]
+
+
 def test_global_removes_the_lowest_scores_wherever_they_are() -> None:
     scores = (np.array([9.0, 8.0, 7.0]), np.array([1.0, 2.0, 3.0]), np.array([-5.0, 10.0, 11.0]))
     assert global_shares(task(3 / 9, (3, 3, 3), scores=scores)) == [0, 2, 1]
