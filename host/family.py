@@ -135,7 +135,7 @@ class Family(_Value):
 def select(family: Family, budget_ms: float) -> Trial:
     """The most accurate kept model (on validation data) whose measured p50 is within `budget_ms`.
 
-    Of equally accurate ones the fastest. Raises BudgetError, which says the smallest p50 reached, when none
+    Of equally accurate ones the fastest. Raises BudgetError, which says the smallest reached, when none
     fits, and MeasurementError when no kept model was measured.
     """
     measured = [(trial, trial.latency.p50_ms) for trial in family.kept() if trial.latency is not None]
