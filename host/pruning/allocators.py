@@ -23,6 +23,7 @@ __all__ = [
     "depth_exponential",
     "global_shares",
     "latency_aware",
+    "not_negative",
     "uniform",
 ]
 
@@ -166,7 +167,7 @@ def allocate_budget(
     are negative, all are raised by one number, so that the lowest is just worth keeping: an operator that
     there is time for stays, whatever its score.
     """
-    raised = _not_negative(parent, scores)
+    raised = not_negative(parent, scores)
     values = [keep_values(layer, kept) for layer, kept in zip(raised, parent.kept, strict=True)]
     costs = [latency.layer_ms(layer) for layer in range(len(parent.kept))]
     kept_counts = choose(values, costs, budget_ms - latency.base_ms)
@@ -175,7 +176,7 @@ def allocate_budget(
     return [total - count for total, count in zip(parent.num_channels, kept_counts, strict=True)]
 
 
-def _not_negative(parent: PrunePlan, scores: Sequence[np.ndarray]) -> list[np.ndarray]:
+def not_negative(parent: PrunePlan, scores: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The scores; raised so that all of the parent's operators are above 0 where one is below."""
     theirs = np.concatenate([np.asarray(s)[list(kept)] for s, kept in zip(scores, parent.kept, strict=True)])
     lowest, span = float(theirs.min()), float(np.ptp(theirs))

@@ -18,6 +18,7 @@ from edge_s4op.errors import BudgetError, MeasurementError
 from host.measuring import Measurement
 from host.models.classifier import Classifier
 from host.models.surgery import apply_plan
+from host.pruning.allocators import not_negative
 from host.pruning.calibration import Calibration
 from host.pruning.features import choose_features, feature_scores
 from host.pruning.knapsack import choose, keep_values
@@ -61,7 +62,7 @@ class _Attempt:
         at: SearchProgress,
     ) -> None:
         self.search, self.limits, self.parent, self.model = search, limits, parent, model
-        self.scores, self.calibration, self.at = scores, calibration, at
+        self.scores, self.calibration, self.at = not_negative(parent, scores), calibration, at
         self.shapes = shapes_within(model, search.options)
         self.features = {shape.width: _features(model, calibration, shape.width) for shape in self.shapes}
         self.book = LatencyBook(search, at)
