@@ -161,7 +161,11 @@ def children_of(pid: int) -> set[int]:
     path = Path(f"/proc/{pid}/task")
     if not path.exists():
         pytest.skip("needs Linux's /proc")
-    return {int(child) for thread in path.iterdir() for child in (thread / "children").read_text().split()}
+    children: set[int] = set()
+    for thread in path.iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            children |= set(map(int, (thread / "children").read_text().split()))
+    return children
 
 
 def command_of(pid: int) -> str:
