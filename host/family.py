@@ -26,7 +26,8 @@
       latency              null if it could not be measured, else
         p50_ms, p95_ms, p50_interval_ms, p95_interval_ms ({"low", "high"}), confidence of the intervals,
         iterations, stopped_by, backend, backend_version, threads, batch, device_fingerprint, measurement_id,
-        energy_mj (per inference, null where the board reports no power)
+        energy_mj (per inference, null where the board reports no power), disturbed (what changed latencies
+        beside the model, "cpu-load: ..."; empty: nothing seen)
       other_latencies      the same on the search's other devices, in the order of `other_devices`
       features             kept channels of the residual stream; null: all
       states               real states per operator of each layer; null: all
@@ -86,6 +87,7 @@ class Latency(_Value):
     device_fingerprint: str
     measurement_id: str
     energy_mj: float | None = None
+    disturbed: tuple[str, ...] = ()
 
 
 class Trial(_Value):

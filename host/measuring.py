@@ -1,7 +1,8 @@
 """Measure a model file on the device once, and remember it.
 
 Latency depends on how many operators each layer keeps, not on which, nor on weights: so a measurement is
-kept under its structure, the device's fingerprint and the settings it was made with.
+kept under its structure, the device's fingerprint and the settings it was made with. One that was disturbed
+is used, too, but measured once more when it is next asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import CheckpointError, MeasurementError
 from edge_s4op.files import write_text
-from edge_s4op.messages import Job, MeasurementRequest, MeasurementResult, MeasurementSettings
+from edge_s4op.messages import Disturbance, Job, MeasurementRequest, MeasurementResult, MeasurementSettings
 from host.models.config import ModelConfig
 
 __all__ = [
@@ -60,6 +61,7 @@ class MeasurementKey(_Value):
 class _Entry(_Value):
     key: MeasurementKey
     measurement: Measurement
+    measured_again: bool = False
 
 
 class MeasurementCache:
@@ -74,26 +76,52 @@ class MeasurementCache:
 
     def get(self, key: MeasurementKey) -> Measurement | None:
         """What is known of `key`, or None. Raises CheckpointError when its file is not ours."""
+        entry = self._entry(key)
+        return self._failed.get(key.sha256()) if entry is None else entry.measurement
+
+    def settled(self, key: MeasurementKey) -> Measurement | None:
+        """As `get`, but None also for one that an earlier request left disturbed: it gets one more chance.
+
+        Measured again and `put`, it is settled, whatever came of it. Raises CheckpointError.
+        """
+        entry = self._entry(key)
+        if entry is None or entry.measured_again or not _disturbances(entry.measurement):
+            return self.get(key)
+        return None
+
+    def put(self, key: MeasurementKey, measurement: Measurement) -> None:
+        """Remember `measurement`; a disturbed one never replaces one with fewer disturbances.
+
+        Raises CheckpointError when what is stored there is not ours, StorageError.
+        """
+        known = self._entry(key)
+        if known is None and measurement.result is None:
+            self._failed[key.sha256()] = measurement
+            return
+        better = measurement if known is None else _better(known.measurement, measurement)
+        entry = _Entry(key=key, measurement=better, measured_again=known is not None)
+        write_text(self._path(key), entry.model_dump_json(indent=2) + "\n")
+
+    def _entry(self, key: MeasurementKey) -> _Entry | None:
         path = self._path(key)
-        if not path.exists():
-            return self._failed.get(key.sha256())
         try:
-            return _Entry.model_validate_json(path.read_bytes()).measurement
+            return _Entry.model_validate_json(path.read_bytes()) if path.exists() else None
         except (ValidationError, OSError) as error:
             raise CheckpointError(
                 f"{path}: not a stored measurement", fix="delete the file: it is measured again"
             ) from error
 
-    def put(self, key: MeasurementKey, measurement: Measurement) -> None:
-        """Remember `measurement`. Raises StorageError."""
-        if measurement.result is None:
-            self._failed[key.sha256()] = measurement
-        else:
-            entry = _Entry(key=key, measurement=measurement)
-            write_text(self._path(key), entry.model_dump_json(indent=2) + "\n")
-
     def _path(self, key: MeasurementKey) -> Path:
         return self._folder / f"{key.sha256()}.json"
+
+
+def _better(known: Measurement, new: Measurement) -> Measurement:
+    fewer = new.result is not None and len(_disturbances(new)) <= len(_disturbances(known))
+    return new if fewer else known
+
+
+def _disturbances(measurement: Measurement) -> tuple[Disturbance, ...]:
+    return () if measurement.result is None else measurement.result.disturbed
 
 
 def key_of(
@@ -121,13 +149,13 @@ def measure_artifact(
     artifact: Artifact,
     settings: MeasurementSettings,
     *,
-    device_fingerprint: str,
+    device_fingerprint: str | None = None,
     on_progress: Callable[[Job], None] | None = None,
 ) -> Measurement:
     """Upload, measure, wait. A measurement that fails is returned with its reason, never raised.
 
-    One made on a device that no longer is `device_fingerprint` (its governor or its software changed)
-    is a failed one: it cannot be compared with the others.
+    One made on a device that no longer is `device_fingerprint` (its governor or its software changed; None:
+    whatever device) is a failed one: it cannot be compared with the others.
     Raises AgentError when the agent is lost or refuses.
     """
     request = MeasurementRequest(artifact_sha256=artifact.sha256, **settings.model_dump())
@@ -142,8 +170,9 @@ def measure_artifact(
         result = agent.measure(artifact, request, on_progress=follow)
     except MeasurementError as error:
         return Measurement(job_id=jobs[-1].id, error=str(error))
-    if result.device_fingerprint != device_fingerprint:
-        return Measurement(job_id=jobs[-1].id, error=_changed(result.device_fingerprint, device_fingerprint))
+    if device_fingerprint not in (None, result.device_fingerprint):
+        error = _changed(result.device_fingerprint, str(device_fingerprint))
+        return Measurement(job_id=jobs[-1].id, error=error)
     return Measurement(job_id=jobs[-1].id, result=result)
 
 

@@ -29,6 +29,7 @@ from host.family import FAMILY_NAME, Family, Trial, select
 from host.models import load_checkpoint
 from host.provenance import provenance_of
 from host.pruning import ALLOCATORS, CRITERIA, SCHEDULES
+from host.remeasuring import REMEASURE
 from host.report import family_rows, family_table
 from host.search import (
     PUBLISHED_RATES,
@@ -130,6 +131,9 @@ def prune_command(
     threads: Threads = 1,
     precision: Precision = 0.02,
     max_duration_ms: MaxDuration = 3000.0,
+    remeasure: Annotated[
+        int, typer.Option(help="Repeat a measurement that something disturbed so often at most.")
+    ] = REMEASURE,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the search in OUT where it was stopped or killed.")
     ] = False,
@@ -162,6 +166,7 @@ def prune_command(
             "measurement": measurement_settings(
                 backend=backend, threads=threads, precision=precision, max_duration_ms=max_duration_ms
             ),
+            "remeasure": remeasure,
             **_given({"criterion": criterion, "allocator": allocator, "candidates": candidates}),
         },
     )

@@ -10,7 +10,8 @@ from torch import nn
 
 from edge_s4op.artifact import Artifact
 from edge_s4op.client import AgentClient
-from edge_s4op.messages import Interval, MeasurementRequest, MeasurementResult, MeasurementSettings
+from edge_s4op.errors import MeasurementError
+from edge_s4op.messages import Interval, MeasurementResult, MeasurementSettings
 from host.compress.example import Example, example_inputs
 from host.compress.exporting import export
 from host.compress.forms import node_kind
@@ -19,19 +20,27 @@ from host.latency.learn import learn_curve
 from host.latency.model import CurvePoint, LatencyModel, LayerCurve, Observation
 from host.latency.probe import LayerShape, probe_artifact
 from host.measuring import measure_artifact
+from host.remeasuring import REMEASURE, remeasured
 
 __all__ = ["learn_latency", "measure"]
 
 
 def measure(
-    artifact: Artifact, agent: AgentClient, settings: MeasurementSettings | None = None
+    artifact: Artifact,
+    agent: AgentClient,
+    settings: MeasurementSettings | None = None,
+    *,
+    remeasure: int = REMEASURE,
 ) -> MeasurementResult:
-    """Measure a model file on the agent's device.
+    """Measure a model file on the agent's device; while that is disturbed again, `remeasure` times at most.
 
     Raises MeasurementError when the device cannot, AgentError when the agent is lost or refuses.
     """
-    chosen = (settings or MeasurementSettings()).model_dump()
-    return agent.measure(artifact, MeasurementRequest(artifact_sha256=artifact.sha256, **chosen))
+    settings = settings or MeasurementSettings()
+    taken = remeasured(lambda: measure_artifact(agent, artifact, settings), remeasure)
+    if taken.result is None:
+        raise MeasurementError(str(taken.error))
+    return taken.result
 
 
 def learn_latency(
@@ -81,12 +90,15 @@ class _Device:
 
     def point(self, shape: LayerShape, kept: int) -> CurvePoint | None:
         """One point of a layer's curve; None, with the reason reported, where there is none."""
-        self.report(f"a layer {shape.name} that keeps {kept}")
-        measurement = measure_artifact(
-            self.agent, probe_artifact(shape, kept), self.settings, device_fingerprint=self.fingerprint
+        name = f"a layer {shape.name} that keeps {kept}"
+        self.report(name)
+        probe = probe_artifact(shape, kept)
+        measurement = remeasured(
+            lambda: measure_artifact(self.agent, probe, self.settings, device_fingerprint=self.fingerprint),
+            on_again=lambda reasons: self.report(f"{name}: measuring again: {reasons}"),
         )
         if measurement.result is None:
-            self.report(f"a layer {shape.name} that keeps {kept}: {measurement.error}")
+            self.report(f"{name}: {measurement.error}")
             return None
         latency = measurement.result.latency_ms
         return CurvePoint(kept=kept, p50_ms=latency.median, p50_interval_ms=latency.median_interval)

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from edge_s4op.artifact import Artifact
 from edge_s4op.errors import MeasurementError
 from host.latency.learn import learn_curve
 from host.latency.model import CurvePoint, LatencyModel, LayerCurve, Observation
 from host.latency.probe import LayerShape, probe_artifact
 from host.latency.store import load_latency_model, read_latency_models, save_latency_model
-from host.measuring import MeasurementKey
+from host.measuring import Measurement, MeasurementKey
 from host.models.checkpoint import load_checkpoint
 from host.models.classifier import Classifier
 from host.models.config import ModelConfig
+from host.remeasuring import remeasured
 from host.search.context import Search
 from host.search.fleet import Kind
-from host.search.measuring import measure_models
+from host.search.measuring import known_measurement, measure_models
 from host.search.progress import SearchProgress
 from host.search.shapes import Shape
 
@@ -87,22 +89,33 @@ class LatencyBook:
 
     def _point(self, kind: Kind, layer: LayerShape, kept: int, fresh: bool) -> CurvePoint | None:
         search = self._search
-        search.report(self._at, phase="learn", stage=f"a layer that keeps {kept} of {layer.num_channels}")
+        what = f"a layer that keeps {kept} of {layer.num_channels}"
+        search.report(self._at, phase="learn", stage=what)
         key = MeasurementKey(
             shape={"layer": layer.name},
             kept_counts=(kept,),
             device_fingerprint=kind.device.fingerprint,
             settings=kind.settings,
         )
-        measurement = None if fresh else search.cache.get(key)
+        measurement = None if fresh else known_measurement(search, key)
         if measurement is None:
-            measurement = kind.measure(probe_artifact(layer, kept), search.fleet.patience)
+            measurement = self._taken(kind, probe_artifact(layer, kept), what)
             search.cache.put(key, measurement)
         if measurement.result is None:
             search.report(self._at, phase="learn", error=measurement.error)
             return None
         latency = measurement.result.latency_ms
         return CurvePoint(kept=kept, p50_ms=latency.median, p50_interval_ms=latency.median_interval)
+
+    def _taken(self, kind: Kind, probe: Artifact, what: str) -> Measurement:
+        """Measured, and again while disturbed; what the anchor of a curve shows is asked by `learn_curve`."""
+        return remeasured(
+            lambda: kind.measure(probe, self._search.fleet.patience),
+            self._search.options.remeasure,
+            lambda reasons: self._search.report(
+                self._at, phase="learn", stage=f"{what}: measuring again: {reasons}"
+            ),
+        )
 
     def _layers(self, shape: Shape) -> list[LayerShape]:
         config = self._config

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from edge_s4op.messages import Job
 from host.family import Latency
 from host.measuring import Measurement, MeasurementKey, key_of
 from host.models.classifier import Classifier
 from host.models.surgery import compact_config
+from host.remeasuring import remeasured
 from host.search.context import Search
 from host.search.fleet import Kind
 from host.search.progress import SearchProgress
 
-__all__ = ["Measured", "latency_of", "measure_models"]
+__all__ = ["Measured", "known_measurement", "latency_of", "measure_models"]
 
 Measured = tuple[Measurement, ...]
 """One measurement per kind of device, in the fleet's order."""
@@ -33,6 +35,12 @@ def measure_models(search: Search, models: Sequence[tuple[Classifier, SearchProg
     return [_known(search, model, at, fresh) for model, at in models]
 
 
+def known_measurement(search: Search, key: MeasurementKey) -> Measurement | None:
+    """What need not be measured: a disturbed one counts only where it was given its further chance, or none
+    is wanted (`remeasure` 0). Raises CheckpointError."""
+    return search.cache.settled(key) if search.options.remeasure else search.cache.get(key)
+
+
 def _missing(
     search: Search, models: Sequence[tuple[Classifier, SearchProgress]]
 ) -> list[tuple[Classifier, Kind, SearchProgress]]:
@@ -41,25 +49,31 @@ def _missing(
     for model, at in models:
         for kind in search.fleet.kinds:
             key = _key(model, kind)
-            if search.cache.get(key) is None and key.sha256() not in keys:
+            if known_measurement(search, key) is None and key.sha256() not in keys:
                 keys.add(key.sha256())
                 missing.append((model, kind, at))
     return missing
 
 
 def _take(search: Search, model: Classifier, kind: Kind, at: SearchProgress) -> Measurement:
+    """Export and measure, and again while it is disturbed, as often as the options say. Raises AgentError."""
     search.report(at, phase="export")
     artifact = search.export(model)
+    why: list[str] = []
 
     def follow(job: Job) -> None:
-        search.report(at, phase="measure", stage=job.stage, fraction=job.progress)
+        stage = ": ".join([*why, job.stage or job.state]) if why else job.stage
+        search.report(at, phase="measure", stage=stage, fraction=job.progress)
 
-    return kind.measure(artifact, search.fleet.patience, follow)
+    def again(reasons: str) -> None:
+        why[:] = [f"measuring again: {reasons}"]
+        search.report(at, phase="measure", stage=why[0])
+
+    take = partial(kind.measure, artifact, search.fleet.patience, follow)
+    return remeasured(take, search.options.remeasure, again)
 
 
-def _known(
-    search: Search, model: Classifier, at: SearchProgress, fresh: list[tuple[int, Kind]]
-) -> Measured:
+def _known(search: Search, model: Classifier, at: SearchProgress, fresh: list[tuple[int, Kind]]) -> Measured:
     known = []
     for kind in search.fleet.kinds:
         measurement = search.cache.get(_key(model, kind))
@@ -96,4 +110,5 @@ def latency_of(measurement: Measurement) -> Latency | None:
         device_fingerprint=result.device_fingerprint,
         measurement_id=measurement.job_id,
         energy_mj=None if result.energy is None else result.energy.energy_mj,
+        disturbed=tuple(f"{disturbance.kind}: {disturbance.what}" for disturbance in result.disturbed),
     )

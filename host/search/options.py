@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edge_s4op.messages import MeasurementSettings
+from host.remeasuring import REMEASURE
 from host.training.config import TrainConfig
 
 __all__ = ["PUBLISHED_RATES", "PUBLISHED_SEEDS", "Budget", "FineTuning", "PruneOptions", "published_options"]
@@ -75,6 +76,7 @@ class PruneOptions(_Value):
     training: TrainConfig = TrainConfig()
     fine_tuning: FineTuning = FineTuning()
     measurement: MeasurementSettings = MeasurementSettings()
+    remeasure: int = Field(default=REMEASURE, ge=0, le=20, description="times, while it is disturbed")
 
     @field_validator("seeds")
     @classmethod

@@ -9,18 +9,34 @@ import numpy as np
 
 from device_agent.device import Measure, local_device
 from edge_s4op.artifact import Manifest
-from edge_s4op.messages import DeviceFacts, Energy, Interval, MeasurementRequest, MeasurementResult
+from edge_s4op.messages import (
+    DeviceFacts,
+    Disturbance,
+    Energy,
+    Interval,
+    MeasurementRequest,
+    MeasurementResult,
+)
 from edge_s4op.profiler.measure import samples_sha256
 from edge_s4op.profiler.statistics import summarize
 from edge_s4op.runtime import Runner
 
-__all__ = ["device", "facts_of"]
+__all__ = ["LOAD", "device", "facts_of"]
 
+LOAD = Disturbance(kind="cpu-load", what="other processes took 40 % of the CPU")
 Ms = Callable[[Manifest], float]
 
 
-def device(ms: Ms, fingerprint: str | None = None, watts: float | None = None) -> Measure:
-    """Every inference takes `ms(manifest)`, within 0.5 %, on a device of this fingerprint (None: here)."""
+def device(
+    ms: Ms,
+    fingerprint: str | None = None,
+    watts: float | None = None,
+    disturbed: Callable[[], bool] = lambda: False,
+) -> Measure:
+    """Every inference takes `ms(manifest)`, within 0.5 %, on a device of this fingerprint (None: here).
+
+    `disturbed` is asked once a measurement whether something else ran meanwhile.
+    """
     fingerprint = fingerprint or local_device().facts().fingerprint
 
     def measure(
@@ -37,6 +53,7 @@ def device(ms: Ms, fingerprint: str | None = None, watts: float | None = None) -
             latency_ms=summarize(samples_ms, request.confidence),
             throughput_per_s=1000 / float(samples_ms.mean()),
             samples_sha256=samples_sha256(samples_ms),
+            disturbed=(LOAD,) if disturbed() else (),
             energy=None if watts is None else _energy(watts, ms(runner.manifest)),
         )
         return result, samples_ms

@@ -34,6 +34,7 @@ OPTIONS = published_options(
     candidates=2,
     training=TrainConfig(epochs=16, batch_size=8, device="cpu"),
     measurement=QUICK,
+    remeasure=0,  # or the number of measurements would depend on what else runs on this machine
 )
 ONE = OPTIONS.model_copy(update={"rates": (0.5,), "candidates": 1})
 
