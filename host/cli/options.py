@@ -45,12 +45,13 @@ CheckpointArgument = Annotated[
     Path, typer.Argument(help="Folder with model.safetensors and config.json, as `s4op train` writes it.")
 ]
 
-# Settings within settings, by the options that set them.
+# Settings whose options are not called as they are.
 _OPTION_OF = {
     "fine_tuning.epochs": "--fine-tune-epochs",
     "fine_tuning.lr": "--fine-tune-lr",
     "fine_tuning.distill": "--distill",
     "fine_tuning.gradual": "--gradual",
+    "cooldown_max_ms": "--cooldown-ms",
 }
 
 T = TypeVar("T", bound=BaseModel)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from edge_s4op.messages import DeviceFacts
 from host.family import Family
 from host.report import text
+from host.report.comparability import device_differences
 from host.report.html import Html, definitions, element
 from host.report.names import device_names, is_budgeted, is_unpruned
 
@@ -29,12 +30,16 @@ def lead(family: Family) -> str:
 
 
 def devices(family: Family) -> list[Html]:
-    """What the latencies were measured on, one table a device."""
+    """What the latencies were measured on, one table a device; and in what several devices differ."""
     names = device_names(family)
     facts = (family.device, *family.other_devices)
     first, *others = (f"{name}. " if len(names) > 1 else "" for name in names)
     captions = [f"{first}{_FINGERPRINT}", *others]
-    return [_device(*pair) for pair in zip(captions, facts, strict=True)]
+    differing = device_differences(family)
+    notes = (
+        element("ul", *(element("li", line) for line in differing), class_="note") if differing else Html()
+    )
+    return [*(_device(*pair) for pair in zip(captions, facts, strict=True)), *([notes] if differing else [])]
 
 
 def _device(caption: str, facts: DeviceFacts) -> Html:

@@ -89,18 +89,20 @@ def _kept(row: Row) -> Cell:
 
 
 def _latency(row: Row, name: str) -> Cell:
-    return _timed(row[f"{name}_ms"], row[f"{name}_interval_ms"], row["error"])
+    return _timed(row, name, row["error"])
 
 
 def _other_latency(row: Row, number: int) -> Cell:
     measured = row["other_devices"][number]
-    return _timed(measured["p50_ms"], measured["p50_interval_ms"], row["error"])
+    return _timed(measured, "p50", row["error"])
 
 
-def _timed(value_ms: float | None, bounds_ms: list[float] | None, error: str | None) -> Cell:
+def _timed(measured: Row, name: str, error: str | None) -> Cell:
+    value_ms = measured[f"{name}_ms"]
     if value_ms is None:
         return Cell(text.MISSING, "failed" if error else "")
-    return Cell(text.milliseconds(value_ms), text.interval(value_ms, bounds_ms))
+    mark = "*" if measured["disturbed"] else ""
+    return Cell(text.milliseconds(value_ms) + mark, text.interval(value_ms, measured[f"{name}_interval_ms"]))
 
 
 def _energy(row: Row) -> Cell:

@@ -9,12 +9,13 @@ from edge_s4op import __version__
 from edge_s4op.files import write_text
 from host.family import Family, Trial
 from host.report import about, sections
+from host.report.comparability import strangers
 from host.report.heat import heat_map
 from host.report.html import Html, element
 from host.report.latency_section import latency_section
 from host.report.page_style import STYLE
 from host.report.published import published_section
-from host.report.rows import problems
+from host.report.rows import disturbances, problems
 from host.report.trials import all_trials
 
 __all__ = ["report_html", "write_report"]
@@ -87,7 +88,7 @@ def _section(heading: str, *content: Html) -> Html:
 
 
 def _problems(family: Family) -> Html:
-    lines = problems(family.trials)
+    lines = [*problems(family.trials), *disturbances(family, family.trials), *strangers(family)]
     return element("ul", *(element("li", line) for line in lines), class_="note bad") if lines else Html()
 
 

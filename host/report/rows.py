@@ -9,7 +9,7 @@ from host.family import Family, Latency, Trial
 from host.report.front import pareto_front
 from host.report.names import device_names, is_unpruned, trial_name
 
-__all__ = ["family_rows", "kept_trials", "problems"]
+__all__ = ["disturbances", "family_rows", "kept_trials", "problems"]
 
 
 def kept_trials(family: Family) -> list[Trial]:
@@ -26,7 +26,8 @@ def family_rows(
     `speedup` divides the unpruned p50 by this one and `*_less` are fractions of the unpruned model's.
     `stage`, `budget_ms` and `predicted_ms` say what the model was planned for; `on_front` whether no trial is
     both more accurate and faster. `features` counts kept residual channels, `states` real states per layer
-    (None: all). What is not known is None, so is `within_budget` without a budget.
+    (None: all). `disturbed` says what changed the latency beside the model. What is not known is None, so is
+    `within_budget` without a budget.
     """
     trials = kept_trials(family)
     unpruned = next(filter(is_unpruned, trials), None)
@@ -46,6 +47,19 @@ def family_rows(
 def problems(trials: Sequence[Trial]) -> list[str]:
     """What went wrong, one line per trial with an error."""
     return [f"{trial_name(trial)}: {trial.error}" for trial in trials if trial.error]
+
+
+def disturbances(family: Family, trials: Sequence[Trial]) -> list[str]:
+    """The footnotes of latencies with an asterisk, one line per measurement."""
+    names = device_names(family)
+    lines = []
+    for trial in trials:
+        for name, taken in zip(names, (trial.latency, *trial.other_latencies), strict=False):
+            if taken is not None and taken.disturbed:
+                where = f" on {name}" if len(names) > 1 else ""
+                why = "; ".join(taken.disturbed)
+                lines.append(f"* {trial_name(trial)}{where}: measured while disturbed: {why}")
+    return lines
 
 
 def _row(trial: Trial, unpruned: Trial | None, budget_ms: float | None, chosen: bool) -> dict[str, Any]:
@@ -78,9 +92,9 @@ def _row(trial: Trial, unpruned: Trial | None, budget_ms: float | None, chosen: 
 def _latency_values(latency: Latency | None) -> dict[str, Any]:
     names = ("p50_ms", "p50_interval_ms", "p95_ms", "p95_interval_ms")
     if latency is None:
-        return dict.fromkeys(names)
+        return {**dict.fromkeys(names), "disturbed": []}
     values = latency.model_dump()
-    return {name: _bounds(values[name]) for name in names}
+    return {**{name: _bounds(values[name]) for name in names}, "disturbed": list(latency.disturbed)}
 
 
 def _other_latencies(trial: Trial, boards: Sequence[str]) -> list[dict[str, Any]]:
@@ -102,6 +116,8 @@ def _is_on_front(trial: Trial, front: Sequence[Trial]) -> bool | None:
 def _speedup(trial: Trial, unpruned: Trial | None) -> float | None:
     if trial.latency is None or unpruned is None or unpruned.latency is None or trial.latency.p50_ms <= 0:
         return None
+    if trial.latency.device_fingerprint != unpruned.latency.device_fingerprint:
+        return None  # of two devices, or of one that changed: the quotient means nothing
     return unpruned.latency.p50_ms / trial.latency.p50_ms
 
 

@@ -12,7 +12,8 @@ from rich.text import Text
 from host.family import Family, Trial
 from host.report import text
 from host.report.columns import Cell, Column, columns_of
-from host.report.rows import family_rows, problems
+from host.report.comparability import device_differences, strangers
+from host.report.rows import disturbances, family_rows, problems
 
 __all__ = ["family_rows", "family_table"]
 
@@ -23,7 +24,8 @@ def family_table(family: Family, *, budget_ms: float | None = None, chosen: Tria
     """One row per kept model, the unpruned one first; `chosen` is marked, models over budget are dim.
 
     Fits in 80 columns, if need be without MACs, p95 and parameters: a second line in a cell holds the
-    interval, or the change against the unpruned model. Below the table stands what went wrong in any trial.
+    interval, or the change against the unpruned model. Below the table stands what went wrong in any trial,
+    what disturbed a measurement, and which latencies do not compare.
     """
     rows = family_rows(family, budget_ms=budget_ms, chosen=chosen)
     columns = _fitting(columns_of(family), rows)
@@ -72,7 +74,8 @@ def _style(row: dict[str, Any]) -> str:
 
 def _caption(family: Family, budget_ms: float | None) -> Text | None:
     lines = [] if budget_ms is None else [_budget_line(family, budget_ms)]
-    lines += problems(family.trials)
+    lines += [*problems(family.trials), *disturbances(family, family.kept())]
+    lines += [*strangers(family), *device_differences(family)]
     return Text("\n".join(lines), style="") if lines else None
 
 

@@ -65,7 +65,10 @@ def _p50(taken: Latency | None) -> Cell:
     if taken is None:
         return Cell(text.MISSING)
     bounds = taken.p50_interval_ms
-    return Cell(text.milliseconds(taken.p50_ms), text.interval(taken.p50_ms, (bounds.low, bounds.high)))
+    mark = "*" if taken.disturbed else ""
+    return Cell(
+        text.milliseconds(taken.p50_ms) + mark, text.interval(taken.p50_ms, (bounds.low, bounds.high))
+    )
 
 
 def _of(taken: Latency | None, words: Callable[[Latency], str]) -> Cell:

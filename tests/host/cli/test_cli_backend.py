@@ -12,12 +12,11 @@ from edge_s4op.messages import (
     EngineInfo,
     Job,
     MeasurementRequest,
-    Parts,
-    PartStatistics,
     ServedModel,
     ServeRequest,
 )
-from host.cli import measure, progress
+from host.cli import progress
+from host.measure_view.words import engine_words
 from tests.device_agent.agent_helpers import AgentProcess
 from tests.host.cli.cli_samples import QUICK, Capture, fail, succeed_json
 
@@ -50,13 +49,6 @@ def test_a_backend_the_agent_does_not_know_is_refused(
 
 
 def test_what_ran_on_tensorrt_is_told() -> None:
-    spent = {
-        name: PartStatistics(median=ms, p95=2 * ms)
-        for name, ms in {"h2d_ms": 0.01, "compute_ms": 0.2, "d2h_ms": 0.03, "enqueue_ms": 0.004}.items()
-    }
-    assert measure._parts(Parts(**spent)) == (
-        "copying in 0.0100, computing 0.2000, copying out 0.0300, launching (beside them) 0.0040"
-    )
     engine = EngineInfo(
         engine_sha256=SHA,
         key="f" * 64,
@@ -65,7 +57,7 @@ def test_what_ran_on_tensorrt_is_told() -> None:
         cuda_graph=True,
         spin_wait=False,
     )
-    assert measure._engine(engine).endswith("no SSMConv plugin, CUDA graph; no SSMConv plugin found")
+    assert engine_words(engine) == "engine ffffffffffff: no SSMConv plugin; no SSMConv plugin found"
 
 
 @pytest.mark.parametrize("share", [0.25, None])

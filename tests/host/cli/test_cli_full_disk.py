@@ -60,14 +60,17 @@ def test_a_report_leaves_the_family_alone(capsys: Capture, tmp_path: Path, famil
 
 
 def test_samples_that_cannot_be_written_do_not_cost_the_result(
-    capsys: Capture, model_file: Path, agent: AgentProcess
+    capsys: Capture, model_file: Path, agent: AgentProcess, tmp_path: Path
 ) -> None:
-    samples = "/proc/nowhere/samples.txt"
-    arguments = ["measure", str(model_file), "--agent", agent.url, *QUICK, "--samples", samples, "--json"]
-    assert run(arguments) == 1
+    samples = tmp_path / "samples.txt"
+    arguments = ["measure", model_file, "--agent", agent.url, *QUICK, "--samples", samples, "--json"]
+    with full_disk(SMALL):
+        code = run([str(argument) for argument in [*arguments, "--min-iterations", 2000]])
     out, err = capsys.readouterr()
+    assert code == 1
     assert out.startswith('{"measurement_id"')
     assert f"cannot write {samples}" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(capsys: Capture, spec: str, checkpoint: Path) -> None:
