@@ -6,6 +6,7 @@ Times are milliseconds, sizes are bytes; the unit stands in the name.
 from __future__ import annotations
 
 from edge_s4op.messages.base import MODEL_NAME_PATTERN, SHA256_PATTERN, Interval
+from edge_s4op.messages.certificate import Certificate, CertifiedArtifact
 from edge_s4op.messages.device import ArtifactInfo, DeviceFacts
 from edge_s4op.messages.latency import Energy, EngineInfo, LatencyStatistics, Parts, PartStatistics
 from edge_s4op.messages.measurement import (
@@ -40,6 +41,8 @@ __all__ = [
     "MODEL_NAME_PATTERN",
     "SHA256_PATTERN",
     "ArtifactInfo",
+    "Certificate",
+    "CertifiedArtifact",
     "Comparison",
     "Deadline",
     "DeviceFacts",

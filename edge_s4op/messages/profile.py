@@ -150,6 +150,9 @@ class Comparison(Message):
     ratio: float
     interval: Interval = Field(description="of the ratio, at the request's confidence")
     rounds: int = Field(description="turns of each of the two")
+    round_sizes: tuple[tuple[int, int], ...] = Field(
+        default=(), description="runs of this model and of the baseline in each round, in order"
+    )
     baseline_latency_ms: LatencyStatistics
     baseline_samples_sha256: str
 
