@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -28,10 +28,13 @@ from edge_s4op.errors import (
     MeasurementError,
     UsageError,
 )
+from edge_s4op.following import NoEventsError, followed
 from edge_s4op.messages import (
     ArtifactInfo,
+    Certificate,
     DeviceFacts,
     Job,
+    JobState,
     MeasurementRequest,
     MeasurementResult,
     Samples,
@@ -46,6 +49,7 @@ __all__ = ["AgentClient", "RetryPolicy"]
 Array = npt.NDArray[Any]
 
 _ENDED = ("succeeded", "failed", "cancelled")
+_POLL_S = 0.2
 _SERVE_HEADERS = {"Prefer": "respond-async, wait=1"}  # RFC 7240: answer after a second, loaded or not
 
 
@@ -135,13 +139,19 @@ class AgentClient:
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._transport.call("POST", "/v1/measurements", Job, body=request, headers=headers)
 
-    def jobs(self) -> list[Job]:
-        """The agent's latest measurements, newest first."""
-        return self._transport.call("GET", "/v1/measurements", list[Job])
+    def jobs(self, state: JobState | None = None) -> list[Job]:
+        """The agent's latest measurements, newest first; only those in `state` if given."""
+        params = {} if state is None else {"state": state}
+        return self._transport.call("GET", "/v1/measurements", list[Job], params=params)
 
     def job(self, job_id: str) -> Job:
         """The present state of a measurement."""
         return self._transport.call("GET", _path("measurements", job_id), Job)
+
+    def prioritise(self, job_id: str, priority: int) -> Job:
+        """Change the priority of a measurement that waits, higher runs earlier; refused once it runs."""
+        path = _path("measurements", job_id)
+        return self._transport.call("PATCH", path, Job, json={"priority": priority})
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a measurement: at once if it waits, soon if it runs; an ended one stays as it is."""
@@ -151,33 +161,40 @@ class AgentClient:
         """The raw latencies of a measurement that succeeded."""
         return self._transport.call("GET", _path("measurements", job_id) + "/samples", Samples)
 
+    def certificate(self, job_id: str) -> Certificate:
+        """All that is needed to judge a measurement later; refused (409) for one without a result."""
+        return self._transport.call("GET", _path("measurements", job_id) + "/certificate", Certificate)
+
     def wait(
         self,
         job_id: str,
         *,
         on_progress: Callable[[Job], None] | None = None,
-        poll_s: float = 0.2,
+        poll_s: float | None = None,
         timeout_s: float | None = None,
     ) -> Job:
-        """Poll until the measurement has ended, however it ended.
+        """Wait until the measurement has ended, however it ended.
+
+        `on_progress` gets the job whenever it changed, as the agent sends it. An agent that sends no events
+        is asked every 0.2 s, and with `poll_s` any agent is, that often.
 
         Raises AgentUnreachableError, naming the job, when the agent is lost meanwhile, and
         AgentError when it has not ended after `timeout_s` (the job stays queued or running).
         """
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            job = self._job_or_lost(job_id)
-            if on_progress is not None:
-                on_progress(job)
-            if job.state in _ENDED:
-                return job
-            if time.monotonic() >= deadline:
-                raise AgentError(
-                    f"measurement {job_id} on {self.url} has not ended after {timeout_s:g} s",
-                    found=_described(job),
-                    fix="wait longer, or cancel it",
-                )
-            self._transport.sleep(poll_s)
+        with contextlib.closing(self._states(job_id, poll_s, deadline)) as states:
+            for job in states:
+                if on_progress is not None:
+                    on_progress(job)
+                if job.state in _ENDED:
+                    return job
+                if time.monotonic() >= deadline:
+                    raise AgentError(
+                        f"measurement {job_id} on {self.url} has not ended after {timeout_s:g} s",
+                        found=_described(job),
+                        fix="wait longer, or cancel it",
+                    )
+        raise AssertionError("states of a measurement without end")
 
     def measure(
         self,
@@ -185,7 +202,7 @@ class AgentClient:
         request: MeasurementRequest,
         *,
         on_progress: Callable[[Job], None] | None = None,
-        poll_s: float = 0.2,
+        poll_s: float | None = None,
         timeout_s: float | None = None,
     ) -> MeasurementResult:
         """Upload, queue, wait: the whole way from a model file to its latency.
@@ -258,6 +275,19 @@ class AgentClient:
         self._transport.check(response)
         if response.status_code != 204:
             raise self._transport.not_an_agent(f"HTTP {response.status_code} for a removal")
+
+    def _states(self, job_id: str, poll_s: float | None, deadline: float) -> Generator[Job, None, None]:
+        """The job again and again: at every change by events, and whenever these end or are not offered."""
+        follow = poll_s is None
+        while True:
+            if follow:
+                left_s = max(deadline - time.monotonic(), 0.0)
+                try:
+                    yield from followed(self._transport, _path("measurements", job_id), left_s)
+                except NoEventsError:
+                    follow = False
+            yield self._job_or_lost(job_id)
+            self._transport.sleep(_POLL_S if poll_s is None else poll_s)
 
     def _job_or_lost(self, job_id: str) -> Job:
         try:
