@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edge_s4op.artifact import Artifact, read_artifact
+from edge_s4op.artifact import read_artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import UsageError
-from edge_s4op.messages import DeviceFacts, Job, MeasurementRequest, MeasurementResult
+from edge_s4op.files import write_text
+from edge_s4op.messages import MeasurementRequest
 from host.cli import measure_options as of
 from host.cli.console import emit_json, result
-from host.cli.measure_outputs import check_outputs, write_samples
+from host.cli.measure_against import Earlier
+from host.cli.measure_certificate import verify_command
+from host.cli.measure_outputs import baseline_file, check_outputs, write_samples
+from host.cli.measure_run import Taken, read_baseline, take
 from host.cli.options import (
     DEFAULT_AGENT,
     AgentUrl,
@@ -57,25 +55,38 @@ def measure_command(
     priority: of.Priority = 0,
     samples: of.SamplesFile = None,
     png: of.Picture = None,
+    certificate: of.CertificateFile = None,
+    against: of.Against = None,
+    verify: of.Verify = None,
     as_json: Json = False,
 ) -> None:
     """Measure the latency of a model file on the device.
 
     The file is sent to the agent, which runs it until the median is known precisely enough; the figures are
-    printed with their confidence intervals, and with all that makes them doubtful.
+    printed with their confidence intervals, and with all that makes them doubtful. --verify checks an earlier
+    measurement's certificate instead, without an agent.
 
     Example: s4op measure runs/pruned/models/keep-0.50/model.onnx --agent http://jetson:8600
     """
+    written: dict[str, Path | None] = {"--png": png, "--certificate": certificate}
+    if verify is not None:
+        _only_verifying({**written, "--baseline": baseline, "--against": against})
+        verify_command(verify, model, samples, as_json)
+        return
     if model is None:
         raise UsageError("MODEL is missing", fix="name a model file, or a certificate with --verify")
     if baseline is not None and rebuilds > 1:
         raise UsageError("--baseline and --rebuilds exclude each other", fix="ask one after the other")
-    check_outputs({"--samples": samples, "--png": png}, [model, baseline])
+    others = None if samples is None or baseline is None else baseline_file(samples)
+    check_outputs(
+        {"--samples": samples, "--samples of the baseline": others, **written}, [model, baseline, against]
+    )
+    earlier = None if against is None else Earlier.read(against)
     artifact = read_artifact(model)
-    other = None if baseline is None else _baseline(baseline, artifact)
+    compared = None if baseline is None else read_baseline(baseline, artifact)
     request = _request(
         artifact_sha256=artifact.sha256,
-        baseline_sha256=None if other is None else other.sha256,
+        baseline_sha256=None if compared is None else compared.sha256,
         backend=backend,
         threads=threads,
         batch=batch,
@@ -95,33 +106,27 @@ def measure_command(
         rebuilds=rebuilds,
         priority=priority,
     )
-    with AgentClient.connect(agent) as client, measuring_bar(f"measuring {model.name}") as follow:
-        taken = _take(client, artifact, other, request, follow)
-    if as_json:
-        emit_json(taken.values())
-    else:
-        than = "" if baseline is None else baseline.name
-        for piece in shown(taken.result, taken.samples_ms, taken.facts, than):
-            result.print(piece)
+    with AgentClient.connect(agent) as client:
+        if earlier is not None:
+            earlier.check_before(client.device())
+        with measuring_bar(f"measuring {model.name}") as follow:
+            taken = take(client, artifact, compared, request, follow)
+    _print(taken, earlier, "" if baseline is None else baseline.name, as_json)
     if samples is not None:
         write_samples(samples, taken.samples_ms)
+    if others is not None and taken.baseline_samples_ms is not None:
+        write_samples(others, taken.baseline_samples_ms)
     if png is not None:
         write_picture(taken.result, taken.samples_ms, png, model.name)
+    if certificate is not None:
+        write_text(certificate, taken.certificate().to_json())
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """A measurement, its samples in the order taken, and the device as it was then."""
-
-    job_id: str
-    result: MeasurementResult
-    samples_ms: npt.NDArray[np.float64]
-    facts: DeviceFacts
-
-    def values(self) -> dict[str, Any]:
-        """For scripts: the result, and what it was measured on."""
-        measured, device = self.result.model_dump(mode="json"), self.facts.model_dump(mode="json")
-        return {"measurement_id": self.job_id, **measured, "device": device}
+def _only_verifying(unwanted: dict[str, Path | None]) -> None:
+    """Raise UsageError for an option that --verify has no use for."""
+    for option, value in unwanted.items():
+        if value is not None:
+            raise UsageError(f"--verify measures nothing: {option} does not go with it", fix=f"drop {option}")
 
 
 def _request(**values: object) -> MeasurementRequest:
@@ -129,40 +134,14 @@ def _request(**values: object) -> MeasurementRequest:
     return checked(MeasurementRequest, values)
 
 
-def _take(
-    client: AgentClient,
-    artifact: Artifact,
-    baseline: Artifact | None,
-    request: MeasurementRequest,
-    follow: Callable[[Job], None],
-) -> _Taken:
-    """Upload, measure, get the samples. Raises what `AgentClient.measure` raises."""
-    jobs: list[Job] = []
-
-    def note(job: Job) -> None:
-        jobs[:] = [job]
-        follow(job)
-
-    if baseline is not None:
-        client.put_artifact(baseline)
-    measured = client.measure(artifact, request, on_progress=note)
-    samples = client.samples(jobs[0].id)
-    return _Taken(jobs[0].id, measured, np.array(samples.samples_ms), client.device())
-
-
-def _baseline(path: Path, artifact: Artifact) -> Artifact:
-    """The model to compare with. Raises UsageError when it takes other inputs, ArtifactError."""
-    other = read_artifact(path)
-    mine, its = ([(t.name, t.datatype, t.shape) for t in a.manifest.inputs] for a in (artifact, other))
-    if mine != its:
-        raise UsageError(
-            f"--baseline: {path} takes other inputs than the model",
-            expected=_inputs(artifact),
-            found=_inputs(other),
-            fix="compare models of one task",
-        )
-    return other
-
-
-def _inputs(artifact: Artifact) -> str:
-    return ", ".join(f"{t.name}:{t.datatype}{list(t.shape)}" for t in artifact.manifest.inputs)
+def _print(taken: Taken, earlier: Earlier | None, baseline: str, as_json: bool) -> None:
+    """The measurement, and the earlier one beside it. Raises, after printing, where they do not compare."""
+    if as_json:
+        emit_json({**taken.values(), **({} if earlier is None else earlier.values(taken.result))})
+    else:
+        for piece in shown(taken.result, taken.samples_ms, taken.facts, baseline):
+            result.print(piece)
+    if earlier is not None:
+        earlier.check_after(taken)
+        if not as_json:
+            result.print(earlier.words(taken.result))

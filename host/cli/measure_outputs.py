@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge_s4op.errors import StorageError, UsageError
 from edge_s4op.files import write_text
 
-__all__ = ["check_outputs", "write_samples"]
+__all__ = ["baseline_file", "check_outputs", "write_samples"]
 
 
 def check_outputs(outputs: dict[str, Path | None], inputs: Iterable[Path | None] = ()) -> None:
@@ -42,6 +42,11 @@ def _check(option: str, path: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(f"{option}: cannot write {path}: {reason}", fix=fix) from error
+
+
+def baseline_file(path: Path) -> Path:
+    """Where a baseline's samples lie that were taken with those in `path`: samples.baseline.txt."""
+    return path.with_name(f"{path.stem}.baseline{path.suffix}")
 
 
 def write_samples(path: Path, samples_ms: npt.NDArray[np.float64]) -> None:

@@ -70,7 +70,8 @@ def _draw_histogram(axes: Axes, measured: MeasurementResult, samples_ms: Samples
     if bins.outliers:
         label = f"{bins.outliers} outliers above {bins.fence_ms:.4g} ms, not drawn"
         axes.plot([], [], marker=5, linestyle="none", color=_ORANGE, label=label)
-    _mark_deadline(axes, measured, axes.axvline)
+    if measured.deadline is not None and measured.deadline.deadline_ms <= 2 * edges[-1] - edges[0]:
+        _mark_deadline(axes, measured, axes.axvline)  # one farther off would squash the bins
     axes.set(xlabel=f"latency, ms ({bins.scale} bins)", ylabel="samples")
     axes.legend(loc="upper right", fontsize=8, frameon=False)
 

@@ -40,14 +40,15 @@ def sampling_words(measured: MeasurementResult) -> str:
     request, repeats = measured.request, measured.repeats
     together = f", each the mean of {plural(repeats, 'run')}" if repeats > 1 else ""
     why = {
-        "precision": f"the median is known to {percent(request.precision)}",
-        "time": f"time was up ({request.max_duration_ms / 1000:g} s) before the median was known to "
-        f"{percent(request.precision)}",
+        "precision": f"the median is known to +-{percent(request.precision)}",
+        "time": f"time was up ({request.max_duration_ms / 1000:g} s); the median is not yet known to "
+        f"+-{percent(request.precision)}",
     }[measured.stopped_by]
     cooled = f", after cooling down for {measured.cooldown_ms / 1000:.1f} s" if measured.cooldown_ms else ""
     return (
         f"throughput {measured.throughput_per_s:.1f} /s; {plural(measured.iterations, 'sample')}{together}; "
-        f"{plural(measured.warmup_iterations, 'run')} of warm-up{cooled}; stopped since {why}"
+        f"{plural(measured.warmup_iterations, 'run')} of warm-up{cooled}; "
+        f"stopped by {measured.stopped_by}: {why}"
     )
 
 
