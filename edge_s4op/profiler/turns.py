@@ -8,8 +8,8 @@ A round is four blocks of neighbouring runs, A B B A or B A A B by turns. So
 - what a model leaves behind (caches, threads that still spin) meets the other as often as itself.
 
 Runs at the start of a stretch are not counted: they find the caches of the other model. The number of
-rounds and the length of a block are fixed before the first counted run, from a few runs of each model. Nothing
-looks at the latencies to decide when to stop, so an interval over the rounds keeps its confidence.
+rounds and the length of a block are fixed before the first counted run, from a few runs of each model.
+Nothing looks at the latencies to decide when to stop, so an interval over the rounds keeps its confidence.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _NS_PER_MS = 1_000_000
 SPIN_PAUSE_MS = 50.0
 
 _LEAST_ROUNDS, _MOST_ROUNDS = 10, 40
-_SHORTEST_BLOCK_MS = 20.0
-_LEAD_IN_MS = 10.0  # reads all of a model that fits a cache, and lets a clock that fell during a pause rise
+_SHORTEST_BLOCK_MS = 10.0
+_LEAD_IN_MS = 5.0  # reads all of a model that fits a cache several times
 _NO_LEAD_IN_MS = 500.0  # a run as long is over its own lead-in after 2 % of it
 _TRIAL_RUNS, _TRIAL_MS = 5, 50.0
 _SWITCHES = 3  # of a round: A | B B | A, and one to the next round
@@ -108,9 +108,10 @@ def sample_in_turns(
     """Latencies of A and B, both warmed up before, from rounds in turns.
 
     `run_a` and `run_b` run once and give the latency and the clock when it ended, ns (a `Stopwatch` does);
-    what they raise (a failure, "cancelled") ends all. It takes about `max_duration_ms`, or `min_duration_ms` if
-    that is more; longer where the least rounds, with one run a stretch, need it. `pause_ms` is slept (`sleep`
-    takes seconds) wherever the models change places. `on_progress` gets the share done after each round.
+    what they raise (a failure, "cancelled") ends all. It takes about `max_duration_ms`, or `min_duration_ms`
+    if that is more; longer where the least rounds, with one run a stretch, need it. `pause_ms` is slept
+    (`sleep` takes seconds) wherever the models change places. `on_progress` gets the share done after each
+    round.
     """
     a, b = _Model.tried(run_a, clock), _Model.tried(run_b, clock)
     plan = _plan(a, b, max(min_duration_ms, max_duration_ms), pause_ms, least_rounds(confidence))
