@@ -4,8 +4,9 @@ S4D classifiers of the published shapes, batch 1, pruned at random to the kept s
     ours       the exported file in ONNX Runtime, as the agent measures and serves it
     published  eager PyTorch, kernel and spectrum rebuilt at every call
     cached     eager PyTorch, spectrum computed once
-All three compute the same logits (checked), in one process, turn by turn, each call after a pause that
-lets the others' thread pools fall asleep. Figures are medians of the rounds' ratios:
+All three compute the same logits (checked), in one process, turn by turn: a pause that lets the others'
+thread pools fall asleep, calls that are not timed, then the median of some in a row (of "published", which
+takes seconds: one call). So all are in their steady state, as in any measurement of latency. Figures are medians of the rounds' ratios:
 vs_published_L1024_H256_keep0.5_t1 is how many times faster ours is, on one thread.
 """
 
@@ -89,9 +90,9 @@ def _compare(
         for other in (published(x).numpy(), cached(x).numpy(), runner.run(feeds)["logits"]):
             assert relative_difference(np.asarray(other), expected) < 1e-3, "the peers disagree"
         fast = {"ours": lambda: runner.run(feeds), "cached": lambda: cached(x)}
-        times = interleave(fast, rounds=2 * rounds, settle_s=SETTLE_S)
+        times = interleave(fast, rounds=rounds, settle_s=SETTLE_S, lead_in=2, calls=5)
         slow = {"ours": fast["ours"], "published": lambda: published(x)}
-        slow_times = interleave(slow, rounds=3, warmup=1, settle_s=SETTLE_S)
+        slow_times = interleave(slow, rounds=3, warmup=1, settle_s=SETTLE_S, lead_in=1)
     runner.close()
     against = {"published": slow_times.ratio("published", "ours"), "cached": times.ratio("cached", "ours")}
     key = f"L{shape.seq_len}_H{shape.d_model}_keep{kept:g}_t{threads}"

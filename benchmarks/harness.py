@@ -121,14 +121,18 @@ def interleave(
     warmup: int = 2,
     time_limit_s: float | None = None,
     settle_s: float = 0.0,
+    lead_in: int = 0,
+    calls: int = 1,
 ) -> Timings:
     """Time the cases round-robin, so that drift of the machine (clock, heat, neighbours) hits all alike.
 
     Every other round runs backwards: no case always follows the same neighbour. After `time_limit_s`
     the current round is the last.
 
-    `settle_s` is slept before every timed call, and not timed. Libraries with thread pools of their own
-    need it: a pool spins for a while after its call, on cores that the next case's threads want.
+    `settle_s` is slept before every turn, and not timed. Libraries with thread pools of their own need it:
+    a pool spins for a while after its call, on cores that the next case's threads want. After such a pause
+    cores sleep and caches are another's: `lead_in` calls, untimed, bring the case back to its steady state.
+    A turn's time is the median of `calls` calls in a row.
     """
     for case in cases.values():
         for _ in range(warmup):
@@ -138,12 +142,18 @@ def interleave(
     for number in range(rounds):
         for name in list(cases)[:: -1 if number % 2 else 1]:
             time.sleep(settle_s)
-            start = time.perf_counter()
-            cases[name]()
-            seconds[name].append(time.perf_counter() - start)
+            for _ in range(lead_in):
+                cases[name]()
+            seconds[name].append(statistics.median(_timed(cases[name]) for _ in range(calls)))
         if time.perf_counter() > deadline:
             break
     return Timings({name: tuple(values) for name, values in seconds.items()})
+
+
+def _timed(case: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    case()
+    return time.perf_counter() - start
 
 
 def peak_memory_bytes(prepare: Callable[[], Callable[[], object]]) -> int:

@@ -40,12 +40,24 @@ def test_the_time_limit_ends_after_a_whole_round() -> None:
     assert 1 <= len(timings.seconds["slow"]) == len(timings.seconds["fast"]) < 100
 
 
-def test_the_pause_stands_before_every_timed_call_and_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pause_stands_before_every_turn_and_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[object] = []
     monkeypatch.setattr(time, "sleep", happened.append)
     monkeypatch.setattr(time, "perf_counter", lambda: float(happened.append("clock") or 0))
     interleave({"a": partial(happened.append, "a")}, rounds=2, warmup=1, settle_s=0.25)
     assert happened == ["a", "clock", *([0.25, "clock", "a", "clock", "clock"] * 2)]
+
+
+def test_a_turn_is_the_median_of_its_calls_after_untimed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([100.0, 1.0, 9.0, 2.0])  # the first call is not timed
+    now = [0.0]
+
+    def case() -> None:
+        now[0] += next(seconds)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    timings = interleave({"a": case}, rounds=1, warmup=0, lead_in=1, calls=3)
+    assert timings.seconds["a"] == (2.0,)
 
 
 def test_the_ratio_is_taken_round_by_round() -> None:
