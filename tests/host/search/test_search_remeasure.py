@@ -16,7 +16,14 @@ from host.family import Family
 from host.search import Budget, PruneOptions, SearchProgress
 from tests.device_agent.agent_helpers import scaling_artifact
 from tests.host.search.invented_device import LOAD, device
-from tests.host.search.search_samples import ONE, agent_in_process, run_search, save_unpruned
+from tests.host.search.search_samples import (
+    CHANNELS,
+    LAYERS,
+    ONE,
+    agent_in_process,
+    run_search,
+    save_unpruned,
+)
 
 MARK = f"cpu-load: {LOAD.what}"
 OPTIONS = ONE.model_copy(update={"remeasure": 2})
@@ -89,6 +96,23 @@ def test_the_points_of_a_latency_curve_are_repeated_too(tmp_path: Path) -> None:
     assert again
     assert again[0].endswith("measuring again: CPU load")
     assert all(trial.latency.disturbed == () for trial in family.trials)
+
+
+@pytest.mark.parametrize(("remeasure", "times"), [(0, 1), (1, 4)])
+def test_a_structure_that_stays_disturbed_gets_one_more_chance_when_it_is_asked_for_again(
+    tmp_path: Path, remeasure: int, times: int
+) -> None:
+    """A ratio is of the unpruned model, and its curves rest on it, too: it is asked for often."""
+    kept = {"training": ONE.training, "measurement": ONE.measurement, "remeasure": remeasure}
+    budgets = [Budget(quantity="latency_ratio", value=0.7)]
+    seen: list[Manifest] = []
+    save_unpruned(tmp_path / "unpruned")
+    noting = device(lambda manifest: (seen.append(manifest), _ms(manifest))[1], disturbed=lambda: True)
+    with agent_in_process(tmp_path / "agent", measure=noting) as agent:
+        run_search(tmp_path, agent, PruneOptions.model_validate({**kept, "budgets": budgets}))
+    measured = [manifest for manifest in seen if len(manifest.kept_operators) == LAYERS]
+    whole = [m for m in measured if all(len(layer) == CHANNELS for layer in m.kept_operators)]
+    assert len(whole) == times
 
 
 @pytest.mark.parametrize(("times", "remeasure", "disturbed"), [(2, 2, ()), (2, 1, (LOAD,))])
