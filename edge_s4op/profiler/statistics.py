@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,28 @@ import numpy.typing as npt
 from edge_s4op.errors import MeasurementError
 from edge_s4op.messages import Interval, LatencyStatistics
 
-__all__ = ["is_precise", "order_statistic_ranks", "percentile", "quantile_interval", "summarize"]
+__all__ = [
+    "Location",
+    "Samples",
+    "is_precise",
+    "order_statistic_ranks",
+    "percentile",
+    "quantile_interval",
+    "summarize",
+    "trimmed_mean",
+]
 
 Samples = npt.NDArray[np.float64]
+
+_TRIMMED = 0.2  # keeps nine tenths of the mean's efficiency on normal samples
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where samples lie, and the standard error of that, in the samples' unit."""
+
+    mean: float
+    standard_error: float
 
 
 def summarize(samples_ms: Sequence[float] | Samples, confidence: float = 0.95) -> LatencyStatistics:
@@ -46,6 +66,7 @@ def summarize(samples_ms: Sequence[float] | Samples, confidence: float = 0.95) -
         p90=percentile(ordered, 90),
         p95=percentile(ordered, 95),
         p99=percentile(ordered, 99),
+        p99_9=percentile(ordered, 99.9),
         median_interval=quantile_interval(ordered, 0.5, confidence),
         p95_interval=quantile_interval(ordered, 0.95, confidence),
     )
@@ -92,6 +113,25 @@ def order_statistic_ranks(n: int, q: float, confidence: float) -> tuple[int, int
     # B' = n - B counts samples above the quantile and is Binomial(n, 1 - q): the same question mirrored.
     high = n + 1 - _largest_rank(n, 1 - q, tail)
     return (low, high) if low >= 1 and high <= n else None
+
+
+def trimmed_mean(samples_ms: Samples) -> Location:
+    """Mean of one or more samples without the lowest and the highest 20 %, with its standard error
+
+        s_w / ((1 - 2 * 0.2) sqrt(n)),
+
+    s_w^2 the variance of the samples with those 40 % moved to the nearest one kept. R. R. Wilcox,
+    Introduction to Robust Estimation and Hypothesis Testing, section 3.3.
+    """
+    n = len(samples_ms)
+    cut = int(n * _TRIMMED)
+    ordered = np.partition(samples_ms, (cut, n - 1 - cut))
+    kept = ordered[cut : n - cut]
+    mean, low, high = float(kept.mean()), float(ordered[cut]), float(ordered[n - 1 - cut])
+    if n < 2:
+        return Location(mean, 0.0)
+    spread = float(np.clip(ordered, low, high).std(ddof=1))
+    return Location(mean, spread / ((1 - 2 * _TRIMMED) * math.sqrt(n)))
 
 
 def _largest_rank(n: int, q: float, tail: float) -> int:
