@@ -14,19 +14,17 @@ from edge_s4op.errors import UsageError
 from edge_s4op.messages import (
     ArtifactInfo,
     Certificate,
-    Deadline,
     DeviceFacts,
     EngineInfo,
-    Interval,
     Job,
     MeasurementRequest,
     MeasurementResult,
-    NotableSample,
     SensorSummary,
     Telemetry,
 )
 from edge_s4op.profiler.certificate import CertificateError, make_certificate, read_certificate, verify
 from edge_s4op.profiler.compare import comparison_of
+from edge_s4op.profiler.deadline import deadline_of
 from edge_s4op.profiler.statistics import summarize
 from edge_s4op.profiler.turns import Round, Turns
 from tests.edge_s4op import tiny
@@ -95,7 +93,7 @@ def result_of(request: MeasurementRequest) -> MeasurementResult:
         throughput_per_s=1000 / latency_ms.mean,
         samples_sha256=sha256_of(SAMPLES.astype("<f8").tobytes()),
         telemetry=telemetry(),
-        deadline=deadline(),
+        deadline=deadline_of(SAMPLES, TURNS.at_ms, DEADLINE_MS),
         engine=engine(),
         comparison=comparison_of(TURNS, BASELINE) if request.baseline_sha256 else None,
     )
@@ -104,21 +102,6 @@ def result_of(request: MeasurementRequest) -> MeasurementResult:
 def telemetry() -> Telemetry:
     clock = SensorSummary(name="clock cpu", unit="MHz", minimum=1510, mean=1510, maximum=1510, readings=30)
     return Telemetry(period_ms=50.0, readings=30, sensors=(clock,))
-
-
-def deadline() -> Deadline:
-    misses = int((SAMPLES > DEADLINE_MS).sum())
-    worst = int(SAMPLES.argmax())
-    return Deadline(
-        deadline_ms=DEADLINE_MS,
-        misses=misses,
-        share=misses / SAMPLES.size,
-        share_interval=Interval(low=0.0, high=0.5),
-        longest_run=2,
-        clustered=False,
-        p99_9_ms=float(SAMPLES.max()),
-        worst=NotableSample(index=worst, at_ms=3.0, latency_ms=float(SAMPLES[worst]), board=None),
-    )
 
 
 def engine() -> EngineInfo:
@@ -244,6 +227,11 @@ FORGED: list[tuple[str, object, str]] = [
     ("result.latency_ms.p95_interval.high", 1.9, "statistics"),
     ("result.deadline.misses", 0, "deadline"),
     ("result.deadline.share", 0.0, "deadline"),
+    ("result.deadline.share_interval.high", 0.01, "deadline"),
+    ("result.deadline.longest_run", 99, "deadline"),
+    ("result.deadline.clustered", True, "deadline"),
+    ("result.deadline.p99_9_ms", 0.5, "deadline"),
+    ("result.deadline.worst.index", -1, "deadline"),
     ("result.deadline.deadline_ms", 2.0, "deadline"),
     ("result.deadline.worst.latency_ms", 1.0, "deadline"),
     ("result.comparison.verdict", "not resolved", "verdict"),
@@ -269,7 +257,7 @@ def test_other_samples_and_another_file_are_found():
     made = certificate()
     fewer = verify(made, samples_ms=SAMPLES[:-1], baseline_samples_ms=BASELINE_SAMPLES)
     assert {"samples", "statistics", "comparison"} <= {check.name for check in fewer.failed}
-    assert {check.name for check in verify(made, samples_ms=SAMPLES[::-1]).failed} == {"samples"}
+    assert {check.name for check in verify(made, samples_ms=SAMPLES[::-1]).failed} == {"samples", "deadline"}
     assert not verify(made, samples_ms=np.array([])).passed
     assert {check.name for check in verify(made, artifact=FILE.content + b" ").failed} == {"file"}
 
