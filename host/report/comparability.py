@@ -8,7 +8,9 @@ from edge_s4op.messages import DeviceFacts
 from host.family import Family
 from host.report.names import device_names, trial_name
 
-__all__ = ["device_differences", "strangers"]
+__all__ = ["device_differences", "differences", "strangers"]
+
+_NOT_LATENCY = {"fingerprint", "power_source", "default_backend", "backends"}
 
 
 def device_differences(family: Family) -> list[str]:
@@ -35,10 +37,19 @@ def strangers(family: Family) -> list[str]:
 
 
 def differences(one: DeviceFacts, other: DeviceFacts) -> list[str]:
-    """In words. """
-    values, others = one.model_dump(exclude={"fingerprint"}), other.model_dump(exclude={"fingerprint"})
-    return [
-        f"{name} {values[name] or 'unknown'} and {others[name] or 'unknown'}"
-        for name in values
-        if values[name] != others[name]
-    ]
+    """In what two devices differ, of all that a latency depends on: "governor performance and schedutil"."""
+    first, second = _flat(one), _flat(other)
+    names = dict.fromkeys([*first, *second])
+    pairs = ((name, first.get(name), second.get(name)) for name in names)
+    return [f"{name} {_shown(a)} and {_shown(b)}" for name, a, b in pairs if a != b]
+
+
+def _flat(facts: DeviceFacts) -> dict[str, object]:
+    values = facts.model_dump(exclude=_NOT_LATENCY)
+    nested = {name: values.pop(name) for name in ("clocks", "versions")}
+    parts = {f"{key} {what}": value for what, part in nested.items() for key, value in part.items()}
+    return values | parts
+
+
+def _shown(value: object) -> str:
+    return "unknown" if value is None else str(value)

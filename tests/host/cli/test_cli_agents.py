@@ -68,7 +68,8 @@ def test_an_agent_that_dies_in_a_measurement(capsys: Capture, model_file: Path, 
 
 
 def test_a_search_goes_on_after_its_agent_died(capsys: Capture, checkpoint: Path, tmp_path: Path) -> None:
-    search = ["prune", checkpoint, "--out", tmp_path / "p", "--rates", "0.5", "--agent-wait-s", "0", *SLOW]
+    options = ["--rates", "0.5", "--agent-wait-s", "0", "--remeasure", "0", *SLOW]
+    search = ["prune", checkpoint, "--out", tmp_path / "p", *options]
     with agent_process(tmp_path / "data") as agent:
         with killed_at(agent, measurement=2):
             code, line = fail(capsys, *search, "--agent", agent.url, lines=3)

@@ -28,7 +28,9 @@ from tests.host.training.training_samples import classifier, dataset
 LAYERS, CHANNELS = 3, 8
 DATA = dataset()
 HERE = Placement(workers=1)
-QUICK = MeasurementSettings(warmup_ms=0, max_duration_ms=20, min_iterations=5)
+QUICK = MeasurementSettings(
+    warmup_ms=0, max_warmup_ms=0, cooldown_max_ms=0, max_duration_ms=20, min_iterations=5
+)
 OPTIONS = published_options(
     rates=(0.3, 0.6),
     candidates=2,
