@@ -171,8 +171,8 @@ def measure_artifact(
     except MeasurementError as error:
         return Measurement(job_id=jobs[-1].id, error=str(error))
     if device_fingerprint not in (None, result.device_fingerprint):
-        error = _changed(result.device_fingerprint, str(device_fingerprint))
-        return Measurement(job_id=jobs[-1].id, error=error)
+        reason = _changed(result.device_fingerprint, str(device_fingerprint))
+        return Measurement(job_id=jobs[-1].id, error=reason)
     return Measurement(job_id=jobs[-1].id, result=result)
 
 
