@@ -111,15 +111,15 @@ def measure_command(
             earlier.check_before(client.device())
         with measuring_bar(f"measuring {model.name}") as follow:
             taken = take(client, artifact, compared, request, follow)
-    _print(taken, earlier, "" if baseline is None else baseline.name, as_json)
+        _print(taken, earlier, "" if baseline is None else baseline.name, as_json)
+        if certificate is not None:
+            write_text(certificate, client.certificate(taken.job_id).to_json())
     if samples is not None:
         write_samples(samples, taken.samples_ms)
     if others is not None and taken.baseline_samples_ms is not None:
         write_samples(others, taken.baseline_samples_ms)
     if png is not None:
         write_picture(taken.result, taken.samples_ms, png, model.name)
-    if certificate is not None:
-        write_text(certificate, taken.certificate().to_json())
 
 
 def _only_verifying(unwanted: dict[str, Path | None]) -> None:

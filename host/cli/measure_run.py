@@ -13,15 +13,7 @@ import numpy.typing as npt
 from edge_s4op.artifact import Artifact, read_artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.errors import UsageError
-from edge_s4op.messages import (
-    ArtifactInfo,
-    Certificate,
-    DeviceFacts,
-    Job,
-    MeasurementRequest,
-    MeasurementResult,
-)
-from edge_s4op.profiler.certificate import make_certificate
+from edge_s4op.messages import DeviceFacts, Job, MeasurementRequest, MeasurementResult
 
 __all__ = ["Taken", "read_baseline", "take"]
 
@@ -30,9 +22,8 @@ __all__ = ["Taken", "read_baseline", "take"]
 class Taken:
     """A finished measurement, its samples in the order taken, and the device just after it."""
 
-    job: Job
+    job_id: str
     result: MeasurementResult
-    artifact: Artifact
     samples_ms: npt.NDArray[np.float64]
     baseline_samples_ms: npt.NDArray[np.float64] | None
     facts: DeviceFacts
@@ -40,15 +31,7 @@ class Taken:
     def values(self) -> dict[str, Any]:
         """For scripts: the result, and what it was measured on."""
         measured, device = self.result.model_dump(mode="json"), self.facts.model_dump(mode="json")
-        return {"measurement_id": self.job.id, **measured, "device": device}
-
-    def certificate(self) -> Certificate:
-        """Everything needed to judge it later. Raises UsageError when the device has changed since."""
-        artifact = ArtifactInfo(
-            sha256=self.artifact.sha256, size_bytes=self.artifact.size_bytes, manifest=self.artifact.manifest
-        )
-        version = self.facts.versions.get("edge-s4op", "unknown")
-        return make_certificate(self.job, self.facts, artifact=artifact, agent_version=version)
+        return {"measurement_id": self.job_id, **measured, "device": device}
 
 
 def take(
@@ -71,9 +54,8 @@ def take(
     samples = client.samples(jobs[0].id)
     other = samples.baseline_samples_ms
     return Taken(
-        job=jobs[0],
+        job_id=jobs[0].id,
         result=measured,
-        artifact=artifact,
         samples_ms=np.array(samples.samples_ms),
         baseline_samples_ms=None if other is None else np.array(other),
         facts=client.device(),

@@ -17,7 +17,7 @@ from edge_s4op.messages import (
     MeasurementRequest,
     MeasurementResult,
 )
-from edge_s4op.profiler.measure import samples_sha256
+from edge_s4op.profiler.measure import Measured, samples_sha256
 from edge_s4op.profiler.statistics import summarize
 from edge_s4op.runtime import Runner
 
@@ -39,9 +39,7 @@ def device(
     """
     fingerprint = fingerprint or local_device().facts().fingerprint
 
-    def measure(
-        runner: Runner, request: MeasurementRequest, *watch: Any
-    ) -> tuple[MeasurementResult, np.ndarray]:
+    def measure(runner: Runner, request: MeasurementRequest, *watch: Any) -> Measured:
         samples_ms = ms(runner.manifest) * np.linspace(0.995, 1.005, 101)
         result = MeasurementResult(
             request=request,
@@ -56,7 +54,7 @@ def device(
             disturbed=(LOAD,) if disturbed() else (),
             energy=None if watts is None else _energy(watts, ms(runner.manifest)),
         )
-        return result, samples_ms
+        return Measured(result, samples_ms)
 
     return measure
 
