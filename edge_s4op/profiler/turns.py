@@ -33,9 +33,9 @@ _NS_PER_MS = 1_000_000
 # want; a model alone needs no pause, for its own pool is the one that spins.
 SPIN_PAUSE_MS = 50.0
 
-_LEAST_ROUNDS, _MOST_ROUNDS = 10, 40
-_SHORTEST_BLOCK_MS = 10.0
-_LEAD_IN_MS = 5.0  # reads all of a model that fits a cache several times
+_LEAST_ROUNDS, _MOST_ROUNDS = 10, 100
+_SHORTEST_BLOCK_MS = 5.0
+_LEAD_IN_MS = 2.0  # and one run at least: reads all of a model that fits a cache
 _NO_LEAD_IN_MS = 500.0  # a run as long is over its own lead-in after 2 % of it
 _TRIAL_RUNS, _TRIAL_MS = 5, 50.0
 _SWITCHES = 3  # of a round: A | B B | A, and one to the next round

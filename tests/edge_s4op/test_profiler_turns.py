@@ -74,7 +74,7 @@ def test_runs_that_find_the_other_models_caches_are_not_counted(a_ms: float, b_m
 @pytest.mark.parametrize(("a_ms", "b_ms"), [(0.02, 0.02), (0.02, 9.0), (1.0, 1.1), (10.0, 10.0)])
 def test_turns_last_about_as_long_as_asked(a_ms: float, b_ms: float):
     turns = Machine().take_turns(a_ms, b_ms, max_duration_ms=4000.0)
-    assert 10 <= len(turns.rounds) <= 40
+    assert 10 <= len(turns.rounds) <= 100
     assert 4000 * 0.6 < turns.duration_ms < 4000 * 1.5
 
 
