@@ -1,15 +1,15 @@
 """Whether latency rose or fell while it was sampled: a line or a step through blocks of samples.
 
-Neighbouring samples resemble each other and tails are heavy, so samples are cut into k = 30 blocks (10 where
-there are fewer than 120) and each is replaced by its 20 % trimmed mean. These are nearly independent and normal.
-Least squares then fits y = a + change x over time with
+Neighbouring samples resemble each other and tails are heavy, so samples are cut into k = 30 blocks (10
+where there are fewer than 120) and each is replaced by its 10 % trimmed mean. These are nearly
+independent and normal. Least squares then fits y = a + change x over time with
 
     line: x = time, from 0 to 1            step: x = 0 before, 1 after one of the blocks' borders
 
 and change +- c s(change) is its interval. For the line c is Student's 99.5 % point with k - 2 degrees of
 freedom; for the best of all steps it is the 99.5 % point of the largest |t| among them, found by simulation.
-The shape that leaves less unexplained is reported, but only a change of 2 % or more of the median: smaller ones
-change no decision.
+The shape that leaves less unexplained is reported, but only a change of 2 % or more of the median:
+smaller ones change no decision.
 
 Steps: D. M. Hawkins, Testing a sequence of observations for a shift in location, JASA 72 (1977).
 """
@@ -29,6 +29,7 @@ __all__ = ["FEWEST_SAMPLES", "find_drift"]
 FEWEST_SAMPLES = 30
 LEAST_CHANGE = 0.02
 
+_TRIMMED = 0.1
 _FEW, _MANY, _MANY_FROM = 10, 30, 120
 _LINE_T = {10: 3.355, 30: 2.763}
 _STEP_T = {10: 5.29, 30: 4.10}  # of 200 000 simulated streams of k normal blocks
@@ -56,7 +57,7 @@ def find_drift(samples_ms: Samples, at_ms: Samples) -> Drift | None:
     if len(samples_ms) < FEWEST_SAMPLES:
         return None
     blocks = _MANY if len(samples_ms) >= _MANY_FROM else _FEW
-    levels = np.array([trimmed_mean(block).mean for block in np.array_split(samples_ms, blocks)])
+    levels = np.array([trimmed_mean(block, _TRIMMED).mean for block in np.array_split(samples_ms, blocks)])
     median = float(np.median(samples_ms))
     real = [fit for fit in (_line(levels, at_ms), _step(levels)) if fit.is_real(median)]
     if not real or median <= 0:

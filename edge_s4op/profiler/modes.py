@@ -1,18 +1,19 @@
 """Whether latencies cluster around one level or two.
 
-Latencies' logarithms, without the outermost 2 % on either side, are smoothed by a Gaussian kernel of Silverman's
-width. The candidate is the deepest valley with 5 % of the samples or more on either side, measured by
+Latencies' logarithms, without the outermost 2 % on either side, are smoothed by a Gaussian kernel of
+Silverman's width. The candidate is the deepest valley with 5 % of the samples or more on either side, measured by
 
     z = sqrt(2) (sqrt(N_peak) - sqrt(N_valley)),    N = 2 sqrt(pi) n h density
 
-against the lower of its two peaks: N is about the number of samples under the kernel, whose square root has
-the standard deviation 1/2. It splits two modes when z >= 3, when the valley is at most 0.6 of the peak, when
-Ashman's separation D = |m1 - m2| / sqrt((s1^2 + s2^2) / 2), on medians and quartiles, is 3 or more, and when
-the medians differ by 2 %.
+against the lower of its two peaks: N is about the number of samples under the kernel, whose square root
+has the standard deviation 1/2. It splits two modes when z >= 2.3, when the valley is at most 0.6 of the
+peak, when Ashman's separation D = |m1 - m2| / sqrt((s1^2 + s2^2) / 2), on medians and quartiles, is 3 or
+more, and when the medians differ by 2 %.
 
 A clock with coarse ticks leaves gaps between them, so the kernel is never narrower than 0.8 of a tick.
 
-B. W. Silverman, Density Estimation (1986), section 3.4.2; K. M. Ashman et al., Astronomical Journal 108 (1994).
+B. W. Silverman, Density Estimation (1986), section 3.4.2; K. M. Ashman et al., Astronomical Journal
+108 (1994).
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ __all__ = ["border_between_modes", "find_modes"]
 _FEWEST_SAMPLES = 50
 _TRIMMED = 0.02
 _LEAST_SHARE = 0.05
-_LEAST_Z, _DEEPEST, _LEAST_SEPARATION, _LEAST_RATIO = 3.0, 0.6, 3.0, 1.02
+_LEAST_Z, _DEEPEST, _LEAST_SEPARATION, _LEAST_RATIO = 2.3, 0.6, 3.0, 1.02
 _BINS_PER_WIDTH = 4
 _MOST_BINS = 4096
+_NO_SPREAD = 1e-9  # equal latencies' logarithms differ by rounding
 _NORMAL_IQR = 1.349
 
 
@@ -63,7 +65,7 @@ def border_between_modes(samples_ms: Samples) -> float | None:
     cut = int(len(logs) * _TRIMMED)
     logs = logs[cut : len(logs) - cut]
     width = _kernel_width(logs)
-    valley = _deepest_valley(logs, width) if width > 0 else None
+    valley = _deepest_valley(logs, width) if width > _NO_SPREAD else None
     if valley is None or valley.z < _LEAST_Z or valley.depth > _DEEPEST or not _are_apart(logs, valley.at):
         return None
     return math.exp(valley.at)
@@ -94,7 +96,9 @@ def _deepest_valley(logs: Samples, width: float) -> _Valley | None:
     best = int(np.argmax(z))
     if z[best] <= 0:
         return None
-    return _Valley(float((edges[best] + edges[best + 1]) / 2), float(z[best]), float(under[best] / peak[best]))
+    return _Valley(
+        float((edges[best] + edges[best + 1]) / 2), float(z[best]), float(under[best] / peak[best])
+    )
 
 
 def _are_apart(logs: Samples, border: float) -> bool:

@@ -5,9 +5,9 @@ Of the n latencies so far the first third is left aside; of the other two thirds
     |a - b| <= 1 % of b    and    standard error of a - b <= 1.2 % of b
 
 The error is Yuen's, from winsorised variances, so that neither an outlier nor two alternating levels keep
-latency from settling. Windows grow with n: what was slow at first leaves them in time, and noise averages out.
-A slow model cannot run often enough for that: from 2 s on, ten runs do that differ by no more than their
-standard error, or 3 %.
+latency from settling. Windows grow with n: what was slow at first leaves them in time, and noise averages
+out. Fewer than 120 runs show no slow fall. A slow model cannot run so often: from 2 s on, ten runs do, whose
+windows differ by no more than their standard error and 3 %.
 
 K. K. Yuen, The two-sample trimmed t for unequal population variances, Biometrika 61 (1974).
 """
@@ -24,7 +24,7 @@ from edge_s4op.profiler.statistics import trimmed_mean
 __all__ = ["Settling"]
 
 _TOLERANCE, _STANDARD_ERROR = 0.01, 0.012
-_FEWEST = 60
+_FEWEST = 120
 _SLOW_FEWEST, _SLOW_AFTER_MS, _SLOW_TOLERANCE = 10, 2000.0, 0.03
 _CHECK_GROWTH = 1.15
 

@@ -35,8 +35,6 @@ __all__ = [
 
 Samples = npt.NDArray[np.float64]
 
-_TRIMMED = 0.2  # keeps nine tenths of the mean's efficiency on normal samples
-
 
 @dataclass(frozen=True)
 class Location:
@@ -115,23 +113,22 @@ def order_statistic_ranks(n: int, q: float, confidence: float) -> tuple[int, int
     return (low, high) if low >= 1 and high <= n else None
 
 
-def trimmed_mean(samples_ms: Samples) -> Location:
-    """Mean of one or more samples without the lowest and the highest 20 %, with its standard error
+def trimmed_mean(samples_ms: Samples, trimmed: float = 0.2) -> Location:
+    """Mean of one or more samples without the share `trimmed` at either end, with its standard error
 
-        s_w / ((1 - 2 * 0.2) sqrt(n)),
+        s_w / ((1 - 2 trimmed) sqrt(n)),
 
-    s_w^2 the variance of the samples with those 40 % moved to the nearest one kept. R. R. Wilcox,
+    s_w^2 the variance of the samples with those cut off moved to the nearest one kept. R. R. Wilcox,
     Introduction to Robust Estimation and Hypothesis Testing, section 3.3.
     """
     n = len(samples_ms)
-    cut = int(n * _TRIMMED)
+    cut = int(n * trimmed)
     ordered = np.partition(samples_ms, (cut, n - 1 - cut))
-    kept = ordered[cut : n - cut]
-    mean, low, high = float(kept.mean()), float(ordered[cut]), float(ordered[n - 1 - cut])
+    mean = float(ordered[cut : n - cut].mean())
     if n < 2:
         return Location(mean, 0.0)
-    spread = float(np.clip(ordered, low, high).std(ddof=1))
-    return Location(mean, spread / ((1 - 2 * _TRIMMED) * math.sqrt(n)))
+    spread = float(np.clip(ordered, ordered[cut], ordered[n - 1 - cut]).std(ddof=1))
+    return Location(mean, spread / ((1 - 2 * trimmed) * math.sqrt(n)))
 
 
 def _largest_rank(n: int, q: float, tail: float) -> int:

@@ -14,6 +14,7 @@ from edge_s4op.profiler.statistics import (
     percentile,
     quantile_interval,
     summarize,
+    trimmed_mean,
 )
 
 
@@ -41,7 +42,7 @@ def test_percentiles_follow_the_rule(n: int, p: float, rank: int) -> None:
 def test_the_summary_of_a_known_stream() -> None:
     found = summarize([float(value) for value in reversed(range(1, 201))])
     assert (found.minimum, found.maximum, found.mean, found.median) == (1, 200, 100.5, 100.5)
-    assert (found.p90, found.p95, found.p99) == (181, 190, 198)
+    assert (found.p90, found.p95, found.p99, found.p99_9) == (181, 190, 198, 200)
     assert (found.median_interval.low, found.median_interval.high) == (86, 115)
     assert (found.p95_interval.low, found.p95_interval.high) == (184, 197)
 
@@ -133,3 +134,17 @@ def test_precision_is_asked_of_either_side() -> None:
     for samples in (low_tail, high_tail):  # the interval of ten samples is x_2 to x_9
         assert not is_precise(samples, 0.099, 0.95)
         assert is_precise(samples, 0.101, 0.95)
+
+
+def test_the_trimmed_mean_leaves_out_a_fifth_on_either_side() -> None:
+    assert trimmed_mean(np.array([3.0, 100.0, 1.0, 2.0, 4.0])).mean == 3
+    assert trimmed_mean(np.array([7.0])).mean == 7
+    assert trimmed_mean(np.full(10, 7.0)).standard_error == 0
+
+
+@pytest.mark.parametrize("n", [10, 30, 300])
+def test_the_trimmed_means_standard_error_is_its_spread(n: int) -> None:
+    streams = np.random.default_rng(3).lognormal(0.0, 0.2, (3000, n))
+    found = [trimmed_mean(stream) for stream in streams]
+    spread = np.std([each.mean for each in found])
+    assert np.mean([each.standard_error for each in found]) == pytest.approx(spread, rel=0.12)
