@@ -15,11 +15,14 @@ from device_agent.errors import RequestError
 from device_agent.jobs import JobQueue
 from device_agent.lease import DeviceLease
 from device_agent.loader import Loader
+from device_agent.measuring import Measuring
 from device_agent.records import JobRecords
 from device_agent.serving import Serving
 from device_agent.settings import Settings
 from device_agent.store import ArtifactStore
+from device_agent.traffic import Traffic
 from edge_s4op.errors import StorageError
+from edge_s4op.profiler.device_lock import DeviceLock
 
 __all__ = ["Agent", "open_agent"]
 
@@ -64,12 +67,17 @@ class Agent:
             raise RequestError(what, status_code=409, fix="remove those first")
         self.store.remove(sha256)
 
+    def stop(self) -> None:
+        """Tell everything that runs or waits to end; returns at once."""
+        self.stopping.set()
+        self.jobs.changes.progressed()
+
     def close(self) -> None:
         """Stop the worker (a running measurement goes back to the queue) and release everything.
 
         Closing once more does nothing.
         """
-        self.stopping.set()
+        self.stop()
         self.jobs.join(_STOP_S)
         self.serving.close()
         self.database.close()
@@ -79,8 +87,8 @@ class Agent:
 def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLease | None = None) -> Agent:
     """Open (or create) the data folder and build an agent on it; `device` is this machine by default.
 
-    Raises StorageError when the folder cannot be used, or another agent uses it, and UsageError when the
-    default backend cannot run here.
+    Raises StorageError when the folder or the device's lock cannot be used, or another agent uses the folder,
+    and UsageError when the default backend cannot run here.
     """
     device, lease, stopping = device or local_device(), lease or DeviceLease(), threading.Event()
     loader = Loader(
@@ -89,13 +97,18 @@ def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLe
         engine_dir=settings.engine_dir or settings.data_dir / "engines",
         build_memory_mb=settings.build_memory_mb,
         build_timeout_s=settings.build_timeout_s,
+        device_lock=DeviceLock(settings.device_lock),
     )
+    traffic = Traffic()
     with contextlib.ExitStack() as opened:  # closed again if a later step fails
         lock_file = opened.enter_context(_locked(settings.data_dir))
         database = opened.enter_context(contextlib.closing(Database(settings.data_dir / "agent.sqlite")))
         store = ArtifactStore(settings.data_dir / "artifacts", database)
-        jobs = JobQueue(JobRecords(database), store, device, loader, lease, stopping)
-        serving = Serving(database, store, loader, lease, stopping, settings.lease_wait_s)
+        measuring = Measuring(
+            store, device, loader, lease, traffic, stopping, while_measuring=settings.while_measuring
+        )
+        jobs = JobQueue(JobRecords(database), measuring)
+        serving = Serving(database, store, loader, lease, traffic, stopping, settings.lease_wait_s)
         opened.pop_all()
     return Agent(settings, device, database, store, lease, jobs, serving, stopping, lock_file)
 

@@ -54,6 +54,20 @@ def _serve(
     build_timeout_s: Annotated[
         float | None, typer.Option(help="Seconds an engine build may take.  [default: 1800]")
     ] = None,
+    while_measuring: Annotated[
+        str | None,
+        typer.Option(
+            help="refuse: inference waits for a measurement, then gets 503. share: it runs at once, and the"
+            " measurement is marked as contended.  [default: refuse]"
+        ),
+    ] = None,
+    device_lock: Annotated[
+        Path | None,
+        typer.Option(
+            help="File locked while measuring; the same for all who measure on this machine."
+            "  [default: /run/lock/s4op-device.lock]"
+        ),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     access_log: Annotated[bool | None, typer.Option(help="Log every request.")] = None,
     debug: Annotated[bool, typer.Option(help="Show the traceback of a failure.")] = False,
@@ -72,6 +86,8 @@ def _serve(
         "engine_dir": engine_dir,
         "build_memory_mb": build_memory_mb,
         "build_timeout_s": build_timeout_s,
+        "while_measuring": while_measuring,
+        "device_lock": device_lock,
         "log_level": log_level,
         "access_log": access_log,
     }

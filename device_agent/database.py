@@ -12,8 +12,9 @@ from edge_s4op.errors import StorageError
 
 __all__ = ["Database"]
 
-_VERSION = 1
-_SCHEMA = """
+# What each version of the schema added; a file of an earlier version takes the steps it lacks.
+_STEPS = (
+    """
 CREATE TABLE artifacts (
     sha256 TEXT PRIMARY KEY,
     size_bytes INTEGER NOT NULL,
@@ -37,7 +38,16 @@ CREATE TABLE models (
     name TEXT PRIMARY KEY,
     request TEXT NOT NULL
 );
-"""
+""",
+    """
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN baseline_samples BLOB;
+ALTER TABLE jobs ADD COLUMN device TEXT;
+DROP INDEX jobs_by_state;
+CREATE INDEX jobs_by_rank ON jobs (state, priority DESC, sequence);
+""",
+)
+_VERSION = len(_STEPS)
 
 
 class Database:
@@ -85,12 +95,13 @@ class Database:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")  # a device may lose power at any time
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+        if 0 <= version < _VERSION:
+            steps = "".join(_STEPS[version:])
+            self._connection.executescript(f"BEGIN; {steps} PRAGMA user_version={_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise StorageError(
                 f"{self._path}: written by another version of the agent",
-                expected=f"schema {_VERSION}",
+                expected=f"schema {_VERSION} or earlier",
                 found=version,
                 fix="choose another --data-dir, or install that version",
             )

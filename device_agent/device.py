@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge_s4op.artifact import Artifact
-from edge_s4op.messages import DeviceFacts, MeasurementRequest, MeasurementResult
+from edge_s4op.messages import DeviceFacts, MeasurementRequest
 from edge_s4op.profiler.device import device_facts
-from edge_s4op.profiler.measure import measure
-from edge_s4op.profiler.power import find_power_sensor
-from edge_s4op.runtime import Array, Runner, RunnerOptions, available_backends, open_runner
+from edge_s4op.profiler.measure import Measured, measure
+from edge_s4op.runtime import Runner, RunnerOptions, available_backends, open_runner
 
 __all__ = ["Device", "Measure", "local_device"]
 
-Measure = Callable[
-    [Runner, MeasurementRequest, Callable[[float], None], Callable[[], bool]],
-    tuple[MeasurementResult, Array],
-]
+
+class Measure(Protocol):
+    """Measure a loaded model, in turns with a loaded baseline if there is one. Raises MeasurementError.
+
+    `resident_before_bytes` is this process's memory before the model was loaded; None: it tells nothing.
+    """
+
+    def __call__(
+        self,
+        runner: Runner,
+        request: MeasurementRequest,
+        on_progress: Callable[[float], None],
+        should_stop: Callable[[], bool],
+        baseline: Runner | None,
+        resident_before_bytes: int | None,
+        /,
+    ) -> Measured: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,14 @@ def _measure(
     request: MeasurementRequest,
     on_progress: Callable[[float], None],
     should_stop: Callable[[], bool],
-) -> tuple[MeasurementResult, Array]:
-    power = find_power_sensor()
-    return measure(runner, request, on_progress=on_progress, should_stop=should_stop, power=power)
+    baseline: Runner | None,
+    resident_before_bytes: int | None,
+) -> Measured:
+    return measure(
+        runner,
+        request,
+        baseline=baseline,
+        on_progress=on_progress,
+        should_stop=should_stop,
+        resident_before_bytes=resident_before_bytes,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,9 +70,11 @@ def not_found_error(what: str, fix: str | None = None) -> RequestError:
     return RequestError(what, status_code=404, fix=fix)
 
 
-def busy_error(what: str) -> RequestError:
-    """503 that asks to come back in a second."""
-    return RequestError(what, status_code=503, retry_after_s=1, fix="try again")
+def busy_error(what: str, remaining_s: float | None = None) -> RequestError:
+    """503 that asks to come back after `remaining_s`; in a second where that is unknown."""
+    retry_after_s = max(1, math.ceil(remaining_s or 0.0))
+    again = "try again" if remaining_s is None else f"try again in {retry_after_s} s"
+    return RequestError(what, status_code=503, retry_after_s=retry_after_s, fix=again)
 
 
 def status_of(error: S4opError) -> int:

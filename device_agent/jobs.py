@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
-from device_agent.device import Device
+from device_agent.changes import Changes
 from device_agent.errors import RequestError, log_build, sentence_of
-from device_agent.lease import DeviceLease
-from device_agent.loader import Loader
+from device_agent.measuring import Measuring
 from device_agent.records import JobRecords, Outcome
-from device_agent.store import ArtifactStore
-from edge_s4op.errors import S4opError, StorageError
-from edge_s4op.messages import Job, MeasurementRequest, Samples
+from device_agent.running import Running
+from edge_s4op.errors import S4opError, StorageError, UsageError
+from edge_s4op.messages import Certificate, Job, JobState, MeasurementRequest, Samples
+from edge_s4op.profiler.certificate import make_certificate
 
 __all__ = ["JobQueue"]
 
@@ -29,42 +27,26 @@ _RETRY_S = 1.0  # pause before a full disk is tried again
 T = TypeVar("T")
 
 
-@dataclass
-class _Running:
-    """The measurement under way; written by the worker, read by requests."""
-
-    job: Job
-    at: tuple[str, float | None] = ("waiting for the device", 0.0)  # stage, share of it done
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def report(self, stage: str, share: float | None) -> None:
-        """Tell requests what is being done."""
-        self.at = (stage, None if share is None else min(max(share, 0.0), 1.0))
-
-
 class JobQueue:
     """Measurements: submitted and read by requests, run by a worker thread."""
 
-    def __init__(
-        self,
-        records: JobRecords,
-        store: ArtifactStore,
-        device: Device,
-        loader: Loader,
-        lease: DeviceLease,
-        stopping: threading.Event,
-    ) -> None:
-        self._records, self._store, self._device = records, store, device
-        self._loader, self._lease, self._stopping = loader, lease, stopping
+    def __init__(self, records: JobRecords, measuring: Measuring) -> None:
+        self._records, self._measuring, self._stopping = records, measuring, measuring.stopping
+        self.changes = Changes()
         self._lock = threading.Lock()  # between claiming a job and cancelling it
         self._wake = threading.Event()
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether the worker runs."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the agent is about to end."""
+        return self._stopping.is_set()
 
     def start(self, before: Callable[[], None]) -> None:
         """Take up what an earlier run left, then work; `before` runs first, on the worker's thread."""
@@ -88,32 +70,53 @@ class JobQueue:
 
     def submit(self, request: MeasurementRequest, key: str | None) -> Job:
         """Queue a measurement. Raises RequestError (404 no such artifact), UsageError (backend, threads)."""
-        self._store.get(request.artifact_sha256)
-        job = self._records.add(self._loader.accepted(request), key, any_backend=request.backend is None)
+        self._measuring.store.get(request.artifact_sha256)
+        if request.baseline_sha256 is not None:
+            self._measuring.store.get(request.baseline_sha256)
+        accepted = self._measuring.loader.accepted(request)
+        job = self._records.add(accepted, key, any_backend=request.backend is None)
         self._wake.set()
+        self.changes.stored()
         _log.info("measurement %s: %s, artifact %s", job.id, job.state, request.artifact_sha256[:12])
-        return self._with_progress(job)
+        return self.with_progress(job)
 
     def get(self, job_id: str) -> Job:
         """One measurement. Raises RequestError 404."""
-        return self._with_progress(self._records.get(job_id))
+        return self.with_progress(self._records.get(job_id))
 
     def unended_of(self, artifact_sha256: str) -> list[str]:
-        """Ids of the measurements of an artifact that wait or run."""
+        """Ids of the measurements that wait or run and need an artifact."""
         return self._records.unended_of(artifact_sha256)
 
-    def latest(self, limit: int) -> list[Job]:
-        """The newest measurements, newest first."""
-        return [self._with_progress(job) for job in self._records.latest(limit)]
+    def latest(self, limit: int, state: JobState | None = None) -> list[Job]:
+        """The newest measurements, newest first; only those in `state` if given."""
+        return [self.with_progress(job) for job in self._records.latest(limit, state)]
 
     def samples(self, job_id: str) -> Samples:
         """Raw latencies. Raises RequestError: 404 no such measurement, 409 none yet."""
-        content = self._records.samples(job_id)
+        content, baseline = self._records.samples(job_id)
         if content is None:
             state = self._records.get(job_id).state
             raise RequestError(f"measurement {job_id} has no samples: it is {state}", status_code=409)
-        samples_ms = tuple(np.frombuffer(content, dtype="<f8").tolist())
-        return Samples(job_id=job_id, samples_ms=samples_ms)
+        baseline_ms = None if baseline is None else _unpacked(baseline)
+        return Samples(job_id=job_id, samples_ms=_unpacked(content), baseline_samples_ms=baseline_ms)
+
+    def certificate(self, job_id: str) -> Certificate:
+        """All that is needed to judge a measurement later. Raises RequestError: 404, 409 it has none.
+
+        What an earlier version measured is certified only while the device is as it was then: of the device
+        it kept no more than the fingerprint.
+        """
+        job = self._records.get(job_id)
+        if job.state != "succeeded":
+            what = f"measurement {job_id} has no certificate: it is {job.state}"
+            raise RequestError(what, status_code=409)
+        device = self._records.device_of(job_id) or self._measuring.facts()
+        artifact = self._measuring.store.find(job.request.artifact_sha256)
+        try:
+            return make_certificate(job, device, artifact=artifact)
+        except UsageError as error:
+            raise RequestError(str(error), status_code=409) from error
 
     def cancel(self, job_id: str) -> Job:
         """Cancel at once if it waits, soon if it runs; an ended measurement stays as it is."""
@@ -121,11 +124,20 @@ class JobQueue:
             self._records.cancel_queued(job_id)
             if self._running is not None and self._running.job.id == job_id:
                 self._running.cancelled.set()
+        self.changes.stored()
         job = self.get(job_id)
         _log.info("measurement %s: cancelling, now %s", job_id, job.state)
         return job
 
-    def _with_progress(self, job: Job) -> Job:
+    def prioritise(self, job_id: str, priority: int) -> Job:
+        """Change the priority of a measurement that waits. Raises RequestError: 404, 409 it waits no more."""
+        self._records.prioritise(job_id, priority)
+        self.changes.stored()
+        _log.info("measurement %s: priority %d", job_id, priority)
+        return self.get(job_id)
+
+    def with_progress(self, job: Job) -> Job:
+        """`job` with what the worker does for it at this moment."""
         running = self._running
         if job.state != "running" or running is None or running.job.id != job.id:
             return job
@@ -142,13 +154,15 @@ class JobQueue:
             elif not self._stopping.is_set():
                 self._wake.wait()
 
-    def _claim(self) -> _Running | None:
+    def _claim(self) -> Running | None:
         with self._lock:
             job = self._records.claim()
-            self._running = None if job is None else _Running(job)
+            self._running = None if job is None else Running(job, self.changes.progressed)
+        if job is not None:
+            self.changes.stored()
         return self._running
 
-    def _run_and_record(self, running: _Running) -> None:
+    def _run_and_record(self, running: Running) -> None:
         job_id = running.job.id
         _log.info("measurement %s: running", job_id)
         outcome = self._outcome(running)
@@ -160,11 +174,12 @@ class JobQueue:
             self._insist(lambda: self._records.finish(job_id, ended))
             _log.info("measurement %s: %s %s", job_id, ended.state, ended.error or "")
         self._running = None
+        self.changes.stored()
 
-    def _outcome(self, running: _Running) -> Outcome | None:
+    def _outcome(self, running: Running) -> Outcome | None:
         """How it ended; None when only the stopping agent ended it."""
         try:
-            return self._measured(running)
+            return self._measuring.outcome(running)
         except Exception as error:
             if running.cancelled.is_set():
                 return Outcome("cancelled")
@@ -175,24 +190,6 @@ class JobQueue:
             log_build(error)
             return Outcome("failed", error=sentence_of(error))
 
-    def _measured(self, running: _Running) -> Outcome:
-        request = running.job.request
-
-        def unwanted() -> bool:
-            return running.cancelled.is_set() or self._stopping.is_set()
-
-        def on_progress(share: float) -> None:
-            running.report("measuring", share)
-
-        name = f"measurement {running.job.id}"
-        with self._loader.hold(name, unwanted=unwanted):
-            artifact = self._store.read(request.artifact_sha256)
-            runner = self._loader.open(artifact, request, on_progress=running.report, should_stop=unwanted)
-            with contextlib.closing(runner), self._lease.hold(name, unwanted=unwanted):
-                on_progress(0.0)
-                result, samples_ms = self._device.measure(runner, request, on_progress, unwanted)
-        return Outcome("succeeded", result=result, samples=np.asarray(samples_ms, dtype="<f8").tobytes())
-
     def _insist(self, action: Callable[[], T]) -> T | None:
         """Do it, again and again while the disk refuses; None when the agent stops before it worked."""
         while True:
@@ -202,3 +199,7 @@ class JobQueue:
                 _log.error("%s; trying again in %g s", error, _RETRY_S)
                 if self._stopping.wait(_RETRY_S):
                     return None
+
+
+def _unpacked(content: bytes) -> tuple[float, ...]:
+    return tuple(np.frombuffer(content, dtype="<f8").tolist())

@@ -22,6 +22,7 @@ class DeviceLease:
         self._condition = threading.Condition()
         self._queue: deque[object] = deque()
         self._holder: str | None = None
+        self._remaining_s: Callable[[], float | None] = _unknown
 
     @property
     def holder(self) -> str | None:
@@ -30,19 +31,31 @@ class DeviceLease:
 
     @contextlib.contextmanager
     def hold(
-        self, name: str, *, timeout_s: float | None = None, unwanted: Callable[[], bool] | None = None
+        self,
+        name: str,
+        *,
+        timeout_s: float | None = None,
+        unwanted: Callable[[], bool] | None = None,
+        remaining_s: Callable[[], float | None] | None = None,
     ) -> Iterator[None]:
-        """Hold the device as `name`. Not re-entrant.
+        """Hold the device as `name`. Not re-entrant. `remaining_s` tells others how much longer, if known.
 
-        Raises RequestError 503 (busy) after `timeout_s`, or soon after `unwanted()` turns true.
+        Raises RequestError 503 (busy) after `timeout_s`, or soon after `unwanted()` turns true; it asks to
+        come back when the holder expects to have ended.
         """
-        self._acquire(name, timeout_s, unwanted or _never)
+        self._acquire(name, timeout_s, unwanted or _never, remaining_s or _unknown)
         try:
             yield
         finally:
             self._release()
 
-    def _acquire(self, name: str, timeout_s: float | None, unwanted: Callable[[], bool]) -> None:
+    def _acquire(
+        self,
+        name: str,
+        timeout_s: float | None,
+        unwanted: Callable[[], bool],
+        remaining_s: Callable[[], float | None],
+    ) -> None:
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         ticket = object()
         with self._condition:
@@ -50,18 +63,23 @@ class DeviceLease:
             try:
                 while self._holder is not None or self._queue[0] is not ticket:
                     if unwanted() or time.monotonic() >= deadline:
-                        raise busy_error(f"the device is busy: {self._holder or 'others wait for it'}")
+                        what = f"the device is busy: {self._holder or 'others wait for it'}"
+                        raise busy_error(what, self._remaining_s())
                     self._condition.wait(max(min(_POLL_S, deadline - time.monotonic()), 0.001))
-                self._holder = name
+                self._holder, self._remaining_s = name, remaining_s
             finally:
                 self._queue.remove(ticket)
                 self._condition.notify_all()
 
     def _release(self) -> None:
         with self._condition:
-            self._holder = None
+            self._holder, self._remaining_s = None, _unknown
             self._condition.notify_all()
 
 
 def _never() -> bool:
     return False
+
+
+def _unknown() -> float | None:
+    return None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from device_agent.agent import Agent
 from device_agent.app import create_app
@@ -81,7 +81,7 @@ def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> 
     )
 
     def on_stop() -> None:
-        agent.stopping.set()
+        agent.stop()
         _leave_after(_LAST_S)
 
     # uvicorn raises the signal it caught once more at the end: then it just ends the program.
@@ -91,16 +91,24 @@ def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> 
 
 
 def _ended_politely(app: ASGIApp) -> ASGIApp:
-    """Answer requests that the end of the agent cuts off (stalled uploads) with 503."""
+    """Answer requests that the end of the agent cuts off (stalled uploads) with 503, unless they have one."""
 
     async def polite(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, noted)
         except asyncio.CancelledError:
             if scope["type"] != "http":
                 raise
             _log.info("%s %s: cut off, since the agent stops", scope["method"], scope["path"])
-            await error_response(503, "the agent is stopping")(scope, receive, send)
+            if not started:
+                await error_response(503, "the agent is stopping")(scope, receive, send)
 
     return polite
 

@@ -15,6 +15,7 @@ from device_agent.loader import Loader
 from device_agent.loads import Load
 from device_agent.slots import Slot, ready_runner_of, served_model
 from device_agent.store import ArtifactStore
+from device_agent.traffic import Traffic
 from edge_s4op.errors import S4opError, UnknownModelError
 from edge_s4op.messages import ServedModel, ServeRequest
 from edge_s4op.runtime import Runner
@@ -35,11 +36,13 @@ class Serving:
         store: ArtifactStore,
         loader: Loader,
         lease: DeviceLease,
+        traffic: Traffic,
         stopping: threading.Event,
         lease_wait_s: float,
     ) -> None:
         self._database, self._store, self._loader = database, store, loader
-        self._lease, self._stopping, self._lease_wait_s = lease, stopping, lease_wait_s
+        self._lease, self._traffic = lease, traffic
+        self._stopping, self._lease_wait_s = stopping, lease_wait_s
         self._lock = threading.Lock()
         with database.transaction() as connection:
             rows = connection.execute("SELECT name, request FROM models").fetchall()
@@ -131,7 +134,7 @@ class Serving:
         held = self._lease.hold(
             f"inference on {name}", timeout_s=self._lease_wait_s, unwanted=self._stopping.is_set
         )
-        with held, self._locked(name) as slot:
+        with held, self._locked(name) as slot, self._traffic.inference():
             yield ready_runner_of(name, slot)
 
     @contextlib.contextmanager

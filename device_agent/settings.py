@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from edge_s4op.profiler.device_lock import default_device_lock
+
 __all__ = ["Settings"]
 
 
@@ -31,4 +33,13 @@ class Settings(BaseSettings):
     upload_idle_s: float = Field(default=30.0, gt=0, description="an upload silent so long is dropped")
     lease_wait_s: float = Field(
         default=10.0, ge=0, description="how long inference waits for a measurement before it gets 503"
+    )
+    while_measuring: Literal["refuse", "share"] = Field(
+        default="refuse",
+        description="refuse: inference waits for a measurement, then gets 503; share: it runs at once, "
+        "and the measurement says that it was disturbed",
+    )
+    device_lock: Path = Field(
+        default_factory=default_device_lock,
+        description="file locked meanwhile; the same for all who measure on this machine",
     )

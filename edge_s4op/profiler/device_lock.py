@@ -1,9 +1,9 @@
 """One lock for the whole machine, so that two programs never measure on it at once.
 
-It is a file that everybody may lock and nobody removes. The kernel's `flock` holds it, so that the lock of a
-process that was killed is free again. It orders those who ask for it: agents, each for as long as it loads a
-model (which may build an engine) or measures one, and whoever else measures. It keeps nobody else off the
-device, and does not reach beyond a container that has folders of its own.
+It is a file (and a second one, for who waits) that everybody may lock and nobody removes. The kernel's
+`flock` holds it, so that the lock of a process that was killed is free again. It orders those who ask for it:
+agents, each for as long as it loads a model (which may build an engine) or measures one, and whoever else
+measures. It keeps nobody else off the device, and does not reach beyond a container with folders of its own.
 """
 
 from __future__ import annotations
@@ -49,21 +49,27 @@ class DeviceLock:
         Raises MeasurementError when another holds it for `timeout_s` (None: wait on), or soon after
         `unwanted()` turns true; StorageError when the file cannot be locked.
         """
-        lock = FileLock(self.path, mode=0o666)
-        self._acquire(lock, timeout_s, unwanted or _never)
-        try:
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        with contextlib.ExitStack() as held:
+            with self._locked(self._next, deadline, unwanted or _never):
+                held.enter_context(self._locked(self.path, deadline, unwanted or _never))
             yield
-        finally:
-            lock.release()
 
     def check(self) -> None:
         """Raise StorageError when the file cannot be locked, whoever holds it."""
-        lock = FileLock(self.path, mode=0o666)
-        if self._try(lock):
-            lock.release()
+        for path in (self._next, self.path):
+            lock = _file_lock(path)
+            if self._try(lock):
+                lock.release()
 
-    def _acquire(self, lock: FileLock, timeout_s: float | None, unwanted: Callable[[], bool]) -> None:
-        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    @property
+    def _next(self) -> Path:
+        """Held by the one that waits, so that a holder that comes back at once queues behind it."""
+        return self.path.with_name(f"{self.path.name}.next")
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path, deadline: float, unwanted: Callable[[], bool]) -> Iterator[None]:
+        lock = _file_lock(path)
         while not self._try(lock):
             left_s = deadline - time.monotonic()
             if left_s <= 0 or unwanted():
@@ -73,6 +79,10 @@ class DeviceLock:
                     fix="try again when it has ended",
                 )
             time.sleep(min(_POLL_S, left_s))
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _try(self, lock: FileLock) -> bool:
         try:
@@ -81,11 +91,15 @@ class DeviceLock:
             return False
         except OSError as error:
             raise StorageError(
-                f"cannot lock the device with {self.path}: {error.strerror or error}",
+                f"cannot lock the device with {lock.lock_file}: {error.strerror or error}",
                 expected="a file that every user who measures may open, on a local disk",
                 fix=f"name another with {DEVICE_LOCK_VARIABLE}, the same for all of them",
             ) from error
         return True
+
+
+def _file_lock(path: Path) -> FileLock:
+    return FileLock(path, mode=0o666)  # whatever the umask
 
 
 def _common_folder() -> Path:

@@ -13,12 +13,19 @@ from device_agent.app import create_app
 from device_agent.device import Device
 from device_agent.lease import DeviceLease
 from device_agent.settings import Settings
+from edge_s4op.profiler.device_lock import DEVICE_LOCK_VARIABLE
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Starlette wants httpx2, which AgentClient does not use
     from fastapi.testclient import TestClient
 
 Start = Callable[..., TestClient]
+
+
+@pytest.fixture(autouse=True)
+def _own_device_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents of a test share one machine, and not with whatever else measures on it."""
+    monkeypatch.setenv(DEVICE_LOCK_VARIABLE, str(tmp_path / "device.lock"))
 
 
 @pytest.fixture
@@ -29,7 +36,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def started(
         *, device: Device | None = None, lease: DeviceLease | None = None, **settings: object
     ) -> TestClient:
-        agent = open_agent(Settings(data_dir=tmp_path / "data", **settings), device, lease)
+        settings.setdefault("data_dir", tmp_path / "data")
+        agent = open_agent(Settings(**settings), device, lease)
         client = TestClient(create_app(agent), raise_server_exceptions=False)
         clients.append(client)
         return client.__enter__()

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from device_agent.device import Device, local_device
 from edge_s4op.errors import MeasurementError
-from edge_s4op.messages import MeasurementRequest, MeasurementResult
-from edge_s4op.profiler.measure import measure
-from edge_s4op.runtime import Array, Runner
+from edge_s4op.messages import MeasurementRequest
+from edge_s4op.profiler.measure import Measured, measure
+from edge_s4op.runtime import Runner
 
 
 class Gate:
@@ -27,14 +27,16 @@ class Gate:
         request: MeasurementRequest,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
-    ) -> tuple[MeasurementResult, Array]:
+        baseline: Runner | None,
+        resident_before_bytes: int | None,
+    ) -> Measured:
         self.order.append(request.artifact_sha256)
         on_progress(0.5)
         self.entered.release()
         while not self.open.wait(0.01):
             if should_stop():
                 raise MeasurementError("cancelled")
-        return measure(runner, request)
+        return measure(runner, request, baseline=baseline, resident_before_bytes=resident_before_bytes)
 
 
 def gated_device(gate: Gate) -> Device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from pathlib import Path
 from typing import NoReturn
 
 import httpx
@@ -184,7 +185,9 @@ def test_a_clean_stop_puts_the_running_measurement_back(start) -> None:
     assert ended(http, first).state == ended(http, second).state == "succeeded"
 
 
-def test_a_run_that_outlives_a_clean_stop_is_queued_again_as_if_it_had_not_begun(start) -> None:
+def test_a_run_that_outlives_a_clean_stop_is_queued_again_as_if_it_had_not_begun(
+    start, tmp_path: Path
+) -> None:
     here, entered, end = local_device(), threading.Event(), threading.Event()
 
     def deaf(*arguments: object) -> NoReturn:
@@ -192,13 +195,15 @@ def test_a_run_that_outlives_a_clean_stop_is_queued_again_as_if_it_had_not_begun
         end.wait(20)
         raise MeasurementError("ended at last")
 
-    http = start(device=Device(here.facts, here.backends, here.open_runner, deaf))
+    device = Device(here.facts, here.backends, here.open_runner, deaf)
+    http = start(device=device)
     job_id = http.post("/v1/measurements", json=quick(upload(http, scaling_artifact()))).json()["id"]
     assert entered.wait(10)
-    for _ in range(3):  # more often than an agent may die during one measurement
+    for number in range(3):  # more often than an agent may die during one measurement
         http.__exit__(None, None, None)
         entered.clear()
-        http = start(device=Device(here.facts, here.backends, here.open_runner, deaf))
+        # The lock of an agent that has ended is free; here its thread lives on and holds it.
+        http = start(device=device, device_lock=tmp_path / f"{number}.lock")
         assert entered.wait(10)
         assert http.get(f"/v1/measurements/{job_id}").json()["state"] == "running"
     end.set()

@@ -239,11 +239,23 @@ def test_a_data_folder_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert "used by another agent" in text
 
 
-def test_a_bad_option_exits_with_2(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "device_agent", "--port", "99999", "--data-dir", str(tmp_path)]
+def test_a_lock_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+    text = failing_start("--port", "0", "--data-dir", str(tmp_path / "data"), "--device-lock", str(tmp_path))
+    assert "cannot lock the device with" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--port", "99999"], "port: Input should be less than or equal to 65535"),
+        (["--while-measuring", "never"], "while_measuring: Input should be 'refuse' or 'share'"),
+    ],
+)
+def test_a_bad_option_exits_with_2(tmp_path: Path, options: list[str], reason: str) -> None:
+    command = [sys.executable, "-m", "device_agent", *options, "--data-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert "port: Input should be less than or equal to 65535" in done.stderr
+    assert reason in done.stderr
     assert "Traceback" not in done.stderr
 
 

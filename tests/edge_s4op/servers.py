@@ -6,7 +6,7 @@ import contextlib
 import http.server
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,22 @@ def fixed_server(answer: bytes) -> Iterator[tuple[str, list[int]]]:
         thread.join()
 
 
+@contextlib.contextmanager
+def scripted_server(answers: Sequence[bytes]) -> Iterator[tuple[str, list[str]]]:
+    """Gives one answer after the other, hanging up after each; (address, the paths asked for)."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    paths: list[str] = []
+    thread = threading.Thread(target=_answer_in_turn, args=(listener, answers, paths))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", paths
+    finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
 def json_answer(status: str, body: str) -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return (head + body).encode()
@@ -52,6 +68,16 @@ def _answer_all(listener: socket.socket, answer: bytes, count: list[int]) -> Non
             with connection:
                 connection.recv(65536)
                 count[0] += 1
+                connection.sendall(answer)
+
+
+def _answer_in_turn(listener: socket.socket, answers: Sequence[bytes], paths: list[str]) -> None:
+    with contextlib.suppress(OSError):
+        for answer in answers:
+            connection, _ = listener.accept()
+            with connection:
+                request = connection.recv(65536).decode()
+                paths.append(request.split()[1].partition("?")[0])
                 connection.sendall(answer)
 
 

@@ -29,6 +29,7 @@ from edge_s4op.errors import (
     UsageError,
 )
 from edge_s4op.messages import Job, MeasurementRequest, ServeRequest
+from edge_s4op.profiler.device_lock import DEVICE_LOCK_VARIABLE
 from edge_s4op.transport import json_body
 from tests.device_agent.agent_helpers import agent_process, scaling_artifact
 from tests.device_agent.fakes import Gate, gated_device, wait_until
@@ -62,6 +63,11 @@ class Lossy(httpx.BaseTransport):
             self.answers -= 1
             raise httpx.ReadError("connection reset", request=request)
         return response
+
+
+@pytest.fixture(autouse=True)
+def _own_device_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DEVICE_LOCK_VARIABLE, str(tmp_path / "device.lock"))
 
 
 @pytest.fixture
@@ -207,6 +213,8 @@ CALLS: dict[str, Callable[[AgentClient], object]] = {
     "jobs": lambda client: client.jobs(),
     "wait": lambda client: client.wait("1"),
     "samples": lambda client: client.samples("1"),
+    "certificate": lambda client: client.certificate("1"),
+    "prioritise": lambda client: client.prioritise("1", 2),
     "cancel": lambda client: client.cancel("1"),
     "measure": lambda client: client.measure(ARTIFACT, QUICK),
     "serve": lambda client: client.serve("m", ServeRequest(artifact_sha256=ARTIFACT.sha256)),
