@@ -138,9 +138,10 @@ class _Plan:
 
 def _plan(a: _Model, b: _Model, total_ms: float, pause_ms: float, least: int) -> _Plan:
     uncounted_ms = _SWITCHES * (pause_ms + (a.lead_in_takes_ms + b.lead_in_takes_ms) / 2)
-    shortest_ms = uncounted_ms + sum(2 * max(_SHORTEST_BLOCK_MS, model.run_ms) for model in (a, b))
+    shortest_block_ms = max(_SHORTEST_BLOCK_MS, pause_ms / 3)  # else nearly all the time is pauses
+    shortest_ms = uncounted_ms + sum(2 * max(shortest_block_ms, model.run_ms) for model in (a, b))
     rounds = max(min(int(total_ms / shortest_ms), _MOST_ROUNDS), least)
-    return _Plan(rounds, max((total_ms / rounds - uncounted_ms) / 4, _SHORTEST_BLOCK_MS))
+    return _Plan(rounds, max((total_ms / rounds - uncounted_ms) / 4, shortest_block_ms))
 
 
 @dataclass(frozen=True)
