@@ -151,9 +151,9 @@ def _vs_loop(artifact: Artifact, rounds: int) -> float:
 def vs_profile(artifact: Artifact, rounds: int) -> float:
     """Our median of a session that writes its profile, over the median of the same runs there."""
     with tempfile.TemporaryDirectory() as folder:
-        runner, session = peers.profiled_runner(artifact, Path(folder))
+        runner = peers.ProfiledRunner(artifact, Path(folder))
         results = [_measured(runner, artifact) for _ in range(rounds)]
-        theirs_ms = peers.profile_ms(session)
+        theirs_ms = runner.profile_ms()
     ratios, end = [], len(theirs_ms)
     for result in reversed(results):
         begin = end - result.iterations * result.repeats

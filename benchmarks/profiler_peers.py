@@ -13,9 +13,8 @@ import numpy as np
 import onnxruntime as ort
 
 from edge_s4op.artifact import Artifact
-from edge_s4op.runtime.onnxruntime import OnnxRuntimeRunner
 
-__all__ = ["loop_median_ms", "profile_ms", "profiled_runner", "slowed", "timed"]
+__all__ = ["ProfiledRunner", "loop_median_ms", "slowed", "timed"]
 
 Feeds = Mapping[str, np.ndarray]
 Run = Callable[[], tuple[float, int]]
@@ -33,20 +32,32 @@ def loop_median_ms(run: Callable[[], object], runs: int, warmup: int = 3) -> flo
     return statistics.median(seconds) * 1e3
 
 
-def profiled_runner(artifact: Artifact, folder: Path, threads: int = 1) -> tuple[OnnxRuntimeRunner, Any]:
-    """A runner whose session writes ONNX Runtime's profile into `folder`, and the session, to end that."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "profile")
-    session = ort.InferenceSession(artifact.content, options, providers=["CPUExecutionProvider"])
-    return OnnxRuntimeRunner(session, artifact.manifest), session
+class ProfiledRunner:
+    """A runner whose ONNX Runtime session profiles itself into `folder`, until `profile_ms` is read."""
 
+    backend, backend_version = "onnxruntime", ort.__version__
 
-def profile_ms(session: Any) -> list[float]:
-    """What every run took by the profile, which ends here: its model_run events."""
-    events = json.loads(Path(session.end_profiling()).read_text())
-    return [event["dur"] / 1e3 for event in events if event["name"] == "model_run"]
+    def __init__(self, artifact: Artifact, folder: Path) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "profile")
+        self.manifest = artifact.manifest
+        self._session: Any = ort.InferenceSession(
+            artifact.content, options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        (logits,) = self._session.run(None, dict(feeds))
+        return {"logits": logits}
+
+    def close(self) -> None:
+        self._session = None
+
+    def profile_ms(self) -> list[float]:
+        """What every run took by the profile, which ends here: its model_run events."""
+        events = json.loads(Path(self._session.end_profiling()).read_text())
+        return [event["dur"] / 1e3 for event in events if event["name"] == "model_run"]
 
 
 def timed(run: Callable[[], object]) -> Run:

@@ -44,11 +44,11 @@ def test_the_slowed_run_lasts_longer_by_what_was_asked():
 
 
 def test_the_profile_has_one_event_for_every_run(tmp_path: Path):
-    runner, session = profiler_peers.profiled_runner(tiny.linear_artifact(), tmp_path)
+    runner = profiler_peers.ProfiledRunner(tiny.linear_artifact(), tmp_path)
     feeds = random_feeds(runner.manifest, 1, 0)
     for _ in range(5):
         runner.run(feeds)
-    took_ms = profiler_peers.profile_ms(session)
+    took_ms = runner.profile_ms()
     assert len(took_ms) == 5
     assert all(took >= 0 for took in took_ms)
 
