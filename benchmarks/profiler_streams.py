@@ -68,7 +68,8 @@ def _autocorrelated(rng: np.random.Generator, n: int, rho: float = 0.6) -> Array
     """exp of an AR(1) process of standard deviation 0.05."""
     noise = rng.normal(0.0, 0.05 * math.sqrt(1 - rho * rho), n)
     noise[0] /= math.sqrt(1 - rho * rho)
-    return np.exp(np.fromiter(itertools.accumulate(noise, lambda past, new: rho * past + new), float, n))
+    steps = itertools.accumulate(noise, lambda past, new: rho * past + new)
+    return np.asarray(np.exp(np.fromiter(steps, np.float64, n)))
 
 
 def _ticks(rng: np.random.Generator, n: int) -> Array:
@@ -151,6 +152,9 @@ MEDIANS: Mapping[str, Known] = {
     "bimodal": Known(_two_levels(0.3, 1.2, 0.03), lambda n: _mixture_median((1.0, 1.2), (0.7, 0.3), 0.03)),
     "bimodal, one in two": Known(
         _two_levels(0.5, 1.2, 0.03), lambda n: _mixture_median((1.0, 1.2), (0.5, 0.5), 0.03)
+    ),
+    "bimodal, one in two, sigma 0.01": Known(
+        _two_levels(0.5, 1.2, 0.01), lambda n: _mixture_median((1.0, 1.2), (0.5, 0.5), 0.01)
     ),
     "drifting": Known(
         _line(0.2, _quiet),

@@ -1,7 +1,8 @@
 """Whether latencies cluster around one level or two.
 
 Latencies' logarithms, without the outermost 2 % on either side, are smoothed by a Gaussian kernel of
-Silverman's width. The candidate is the deepest valley with 5 % of the samples or more on either side, measured by
+Silverman's width. The candidate is the deepest valley with 5 % of the samples or more on either side,
+measured by
 
     z = sqrt(2) (sqrt(N_peak) - sqrt(N_valley)),    N = 2 sqrt(pi) n h density
 
@@ -78,7 +79,7 @@ def _kernel_width(logs: Samples) -> float:
     narrow = min(spread, float(q3 - q1) / _NORMAL_IQR) or spread
     values = np.unique(logs)
     tick = float(np.median(np.diff(values))) if 1 < len(values) < len(logs) / 2 else 0.0
-    return max(0.9 * narrow * len(logs) ** -0.2, 0.8 * tick)
+    return max(0.9 * narrow * math.pow(len(logs), -0.2), 0.8 * tick)
 
 
 def _deepest_valley(logs: Samples, width: float) -> _Valley | None:

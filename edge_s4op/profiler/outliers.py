@@ -2,7 +2,8 @@
 
 The fence is Tukey's outer one, Q3 + 3 IQR (Exploratory Data Analysis, 1977, chapter 2), which 1 of 400 000
 normal samples exceeds. Where latencies are bimodal it is the slower mode's: a level that one sample of ten
-is at is no outlier. The IQR counts as 2 % of Q3 at least, for a quiet device or a clock with coarse ticks has none.
+is at is no outlier. The IQR counts as 2 % of Q3 at least, for a quiet device or a clock with coarse ticks
+has none.
 """
 
 from __future__ import annotations

@@ -148,3 +148,12 @@ def test_the_trimmed_means_standard_error_is_its_spread(n: int) -> None:
     found = [trimmed_mean(stream) for stream in streams]
     spread = np.std([each.mean for each in found])
     assert np.mean([each.standard_error for each in found]) == pytest.approx(spread, rel=0.12)
+
+
+def test_two_levels_are_not_precise_because_chance_favours_one() -> None:
+    """61 of 100 at the lower: the 95 % interval is wholly there, that of 99.9 % is not."""
+    levels = np.repeat([1.0, 1.2], [61, 39])
+    interval = quantile_interval(levels, 0.5, 0.95)
+    assert interval.low == interval.high == 1
+    assert not is_precise(levels, 0.02, 0.95)
+    assert is_precise(np.repeat([1.0, 1.2], [80, 20]), 0.02, 0.95)
