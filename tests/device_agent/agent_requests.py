@@ -8,11 +8,18 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.messages import Job, MeasurementRequest
 from tests.device_agent.fakes import wait_until
 
+QUICK = {
+    "warmup_ms": 0,
+    "max_warmup_ms": 0,
+    "cooldown_max_ms": 0,
+    "max_duration_ms": 30,
+    "min_iterations": 20,
+}
+
 
 def quick(artifact: Artifact, **changes: object) -> dict:
     """A measurement that takes a few milliseconds."""
-    fields = {"warmup_ms": 0, "max_duration_ms": 30, "min_iterations": 20} | changes
-    return MeasurementRequest(artifact_sha256=artifact.sha256, **fields).model_dump()
+    return MeasurementRequest(artifact_sha256=artifact.sha256, **QUICK | changes).model_dump()
 
 
 def upload(http: httpx.Client, artifact: Artifact) -> Artifact:

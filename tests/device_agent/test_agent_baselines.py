@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from device_agent.device import Device, local_device
@@ -57,7 +58,8 @@ def test_a_measurement_against_a_baseline_keeps_the_samples_of_both(start) -> No
     assert job.result.comparison.baseline_sha256 == baseline.sha256
     samples = http.get(f"/v1/measurements/{job_id}/samples").json()
     assert len(samples["samples_ms"]) == job.result.iterations
-    assert samples_sha256(samples["baseline_samples_ms"]) == job.result.comparison.baseline_samples_sha256
+    baseline_ms = np.array(samples["baseline_samples_ms"])
+    assert samples_sha256(baseline_ms) == job.result.comparison.baseline_samples_sha256
     assert [sha256 for sha256, _ in ledger.opened] == [model.sha256, baseline.sha256]
     assert {options.threads for _, options in ledger.opened} == {2}
     assert ledger.open_now == 0

@@ -52,7 +52,13 @@ with listen("127.0.0.1", 0) as listener:
 
 
 def long_request(sha256: str, **changes: object) -> MeasurementRequest:
-    fields = {"warmup_ms": 0, "max_duration_ms": 60_000, "min_iterations": 1_000_000, "precision": 1e-9}
+    fields = {
+        "warmup_ms": 0,
+        "cooldown_max_ms": 0,
+        "max_duration_ms": 60_000,
+        "min_iterations": 1_000_000,
+        "precision": 1e-9,
+    }
     return MeasurementRequest(artifact_sha256=sha256, **fields | changes)
 
 

@@ -31,6 +31,7 @@ from edge_s4op.errors import (
 from edge_s4op.messages import Job, MeasurementRequest, ServeRequest
 from edge_s4op.profiler.device_lock import DEVICE_LOCK_VARIABLE
 from edge_s4op.transport import json_body
+from tests.device_agent import agent_requests
 from tests.device_agent.agent_helpers import agent_process, scaling_artifact
 from tests.device_agent.fakes import Gate, gated_device, wait_until
 from tests.edge_s4op.servers import file_server, fixed_server, json_answer
@@ -40,9 +41,7 @@ with warnings.catch_warnings():
     from fastapi.testclient import TestClient
 
 ARTIFACT = scaling_artifact(2.0)
-QUICK = MeasurementRequest(
-    artifact_sha256=ARTIFACT.sha256, warmup_ms=0, max_duration_ms=30, min_iterations=20
-)
+QUICK = MeasurementRequest(artifact_sha256=ARTIFACT.sha256, **agent_requests.QUICK)
 AT_ONCE = RetryPolicy(retries=0)
 
 

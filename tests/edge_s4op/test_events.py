@@ -20,14 +20,13 @@ from edge_s4op.events import ServerSentEvent, events_of
 from edge_s4op.messages import Job, MeasurementRequest
 from edge_s4op.profiler.device_lock import DEVICE_LOCK_VARIABLE
 from tests.device_agent.agent_helpers import agent_process, scaling_artifact
+from tests.device_agent.agent_requests import QUICK
 from tests.device_agent.fakes import Gate, gated_device
 from tests.device_agent.live import live
 from tests.edge_s4op.servers import json_answer, scripted_server
 
 ARTIFACT = scaling_artifact(2.0)
-REQUEST = MeasurementRequest(
-    artifact_sha256=ARTIFACT.sha256, warmup_ms=0, max_duration_ms=30, min_iterations=20
-)
+REQUEST = MeasurementRequest(artifact_sha256=ARTIFACT.sha256, **QUICK)
 STREAM = (
     ': hello\n\nevent: job\nid: 1\ndata: {"a": "\u2028\x85"}\n\n'
     "data: one\r\ndata: two\r\n\r\nevent: empty\n\nevent: job\ndata:no blank\n\nevent: job\ndata: cut off"
