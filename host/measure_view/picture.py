@@ -73,7 +73,7 @@ def _draw_histogram(axes: Axes, measured: MeasurementResult, samples_ms: Samples
     if measured.deadline is not None and measured.deadline.deadline_ms <= 2 * edges[-1] - edges[0]:
         _mark_deadline(axes, measured, axes.axvline)  # one farther off would squash the bins
     axes.set(xlabel=f"latency, ms ({bins.scale} bins)", ylabel="samples")
-    axes.legend(loc="upper right", fontsize=8, frameon=False)
+    axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
 
 
 def _draw_samples(axes: Axes, measured: MeasurementResult, samples_ms: Samples) -> None:
@@ -88,7 +88,7 @@ def _draw_samples(axes: Axes, measured: MeasurementResult, samples_ms: Samples) 
         axes.set_yscale("log")
     _mark_deadline(axes, measured, axes.axhline)
     axes.set(xlabel="sample, in the order taken", ylabel="latency, ms")
-    axes.legend(loc="upper right", fontsize=8, frameon=False)
+    axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
 
 
 def _mark_deadline(axes: Axes, measured: MeasurementResult, line: object) -> None:

@@ -136,3 +136,11 @@ def test_no_file_is_written_twice_nor_over_the_model(capsys: Capture, small: Pat
 def test_a_model_must_be_named(capsys: Capture) -> None:
     code, line = fail(capsys, "measure", "--agent", NO_AGENT)
     assert (code, "MODEL is missing" in line) == (2, True)
+
+
+def test_how_often_a_search_measures_again_is_checked(
+    capsys: Capture, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ["--out", tmp_path / "p", "--agent", NO_AGENT, "--remeasure", -1]
+    code, line = fail(capsys, "prune", checkpoint, *options)
+    assert (code, "--remeasure: Input should be greater than or equal to 0" in line) == (2, True)
