@@ -103,7 +103,7 @@ class Telemetry(Message):
 class LayerTime(Message):
     """One layer of ours: its nodes' times added up."""
 
-    name: str = Field(description='"blocks.0.ssm", "head"; "(other)" for what belongs to none')
+    name: str = Field(description='"block0/ssm", "head"; "(other)" for what belongs to none')
     median_ms: float
     share: float = Field(description="of the sum over layers")
     operators: dict[str, float] = Field(description="median ms by the backend's operator, largest first")

@@ -59,7 +59,7 @@ def available_backends() -> dict[str, str]:
 def _open_onnxruntime(artifact: Artifact, options: RunnerOptions) -> Runner:
     from edge_s4op.runtime.onnxruntime import open_onnxruntime
 
-    return open_onnxruntime(artifact, threads=options.threads)
+    return open_onnxruntime(artifact, options)
 
 
 def _onnxruntime_version() -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped, unused-ignore]
 
 from edge_s4op.artifact import Artifact, Manifest
-from edge_s4op.errors import CorruptArtifactError, InferenceError
+from edge_s4op.errors import CorruptArtifactError, InferenceError, UsageError
+from edge_s4op.messages import Layers
 from edge_s4op.runtime.feeds import check_feeds
+from edge_s4op.runtime.onnxruntime_profile import profile_layers
+from edge_s4op.runtime.options import RunnerOptions
 from edge_s4op.runtime.protocol import Array, Runner
 
 __all__ = ["VERSION", "OnnxRuntimeRunner", "open_onnxruntime"]
@@ -27,18 +30,24 @@ _SESSION_CONFIG = {
 }
 
 
-def open_onnxruntime(artifact: Artifact, *, threads: int) -> Runner:
-    """Load `artifact` into ONNX Runtime. Raises CorruptArtifactError when it refuses the file."""
-    try:
-        session = ort.InferenceSession(
-            artifact.content, _session_options(threads), providers=["CPUExecutionProvider"]
+def open_onnxruntime(artifact: Artifact, options: RunnerOptions) -> Runner:
+    """Load `artifact` into ONNX Runtime.
+
+    Raises CorruptArtifactError when it refuses the file, UsageError for a CUDA graph.
+    """
+    if options.cuda_graph:
+        raise UsageError(
+            "the backend 'onnxruntime' has no CUDA graph: it runs on the CPU",
+            fix="leave the CUDA graph to the backend, or choose the backend tensorrt",
         )
+    try:
+        session = _open_session(artifact.content, _session_options(options))
     except Exception as error:  # its exceptions share no base but Exception
         raise CorruptArtifactError(
             f"artifact {artifact.sha256[:12]}: ONNX Runtime {VERSION} refuses it: {_one_line(error)}",
             fix="export the model again, or update onnxruntime on the device",
         ) from error
-    return OnnxRuntimeRunner(session, artifact.manifest)
+    return OnnxRuntimeRunner(session, artifact, options)
 
 
 class OnnxRuntimeRunner:
@@ -47,10 +56,11 @@ class OnnxRuntimeRunner:
     ONNX Runtime documents InferenceSession.run as thread-safe; concurrent runs share one thread pool.
     """
 
-    def __init__(self, session: Any, manifest: Manifest) -> None:
+    def __init__(self, session: Any, artifact: Artifact, options: RunnerOptions) -> None:
         self._session = session
-        self._manifest = manifest
-        self._outputs = [info.name for info in manifest.outputs]
+        self._artifact, self._options = artifact, options
+        self._manifest = artifact.manifest
+        self._outputs = [info.name for info in artifact.manifest.outputs]
 
     @property
     def backend(self) -> str:
@@ -80,19 +90,44 @@ class OnnxRuntimeRunner:
             raise InferenceError(f"ONNX Runtime {VERSION} failed: {_one_line(error)}") from error
         return dict(zip(self._outputs, outputs, strict=True))
 
+    def layers(
+        self, feeds: Mapping[str, np.ndarray], *, should_stop: Callable[[], bool] | None = None
+    ) -> Layers:
+        """Where the time goes, from a session of its own under ONNX Runtime's profiler.
+
+        Raises BadInferenceInputError, InferenceError.
+        """
+        if self._session is None:
+            raise InferenceError("this runner is closed", fix="open the artifact again")
+        check_feeds(self._manifest, feeds)
+        options = _session_options(self._options)
+        try:
+            return profile_layers(
+                self._artifact.content, options, feeds, _open_session, should_stop or (lambda: False)
+            )
+        except InferenceError:
+            raise
+        except Exception as error:  # its exceptions share no base but Exception
+            raise InferenceError(f"ONNX Runtime {VERSION} cannot profile: {_one_line(error)}") from error
+
     def close(self) -> None:
         """Let go of the session; runs under way in other threads still finish."""
         self._session = None
 
 
-def _session_options(threads: int) -> Any:
+def _open_session(content: bytes, options: Any) -> Any:
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _session_options(wanted: RunnerOptions) -> Any:
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = wanted.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; they reach us as exceptions
-    for key, value in _SESSION_CONFIG.items():
+    spins = {"session.intra_op.allow_spinning": "0"} if wanted.spin_wait is False else {}
+    for key, value in (_SESSION_CONFIG | spins).items():
         options.add_session_config_entry(key, value)
     return options
 

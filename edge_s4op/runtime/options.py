@@ -16,7 +16,7 @@ DEFAULT_ENGINE_DIR = Path("~/.cache/edge-s4op/engines")
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """Options of one runner. Backends that build nothing use `threads` alone.
+    """Options of one runner. Backends that build nothing use `threads` and `spin_wait` alone.
 
     threads             CPU threads of one inference (ONNX Runtime)
     batch               the largest batch the runner must take: an engine is built for 1..batch
@@ -26,7 +26,9 @@ class RunnerOptions:
     build_memory_bytes  most memory (resident set) the building process may take; None: no cap of ours
     build_timeout_s     longest time one build may take, seconds
     plugin              the SSMConv plugin's library; "auto": look for it; None: build without it
-    cuda_graph          replay inferences as a CUDA graph where the device can capture one
+    cuda_graph          replay inferences as a CUDA graph; None: where the device can capture one
+    spin_wait           spin while waiting for the device (ONNX Runtime: threads for work); None: yes
+    rebuild             build anew an engine that was built before
     """
 
     threads: int = 1
@@ -37,7 +39,9 @@ class RunnerOptions:
     build_memory_bytes: int | None = None
     build_timeout_s: float = 1800.0
     plugin: Path | Literal["auto"] | None = "auto"
-    cuda_graph: bool = True
+    cuda_graph: bool | None = None
+    spin_wait: bool | None = None
+    rebuild: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for numbers no backend could use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_s4op.artifact import Manifest
-from edge_s4op.messages import EngineInfo
+from edge_s4op.messages import EngineInfo, Layers
 
-__all__ = ["Array", "PartTimes", "Runner", "TimedRunner"]
+__all__ = ["Array", "PartTimes", "ProfiledRunner", "Runner", "TimedRunner"]
 
 Array = npt.NDArray[Any]
 
@@ -59,5 +59,12 @@ class TimedRunner(Runner, Protocol):
     def engine_info(self) -> EngineInfo:
         """The engine and how it runs, as of the last `run`."""
 
-    def layer_profile(self) -> list[tuple[str, float]]:
-        """Median ms of each layer, in order, by our names; from runs of their own, slower than `run`."""
+
+@runtime_checkable
+class ProfiledRunner(Runner, Protocol):
+    """A runner that can tell where its time goes."""
+
+    def layers(
+        self, feeds: Mapping[str, np.ndarray], *, should_stop: Callable[[], bool] | None = None
+    ) -> Layers:
+        """Time by our layers, from runs of their own that are slower than `run`. Raises InferenceError."""

@@ -15,7 +15,7 @@ from edge_s4op.errors import (
     UnknownNameError,
     UsageError,
 )
-from edge_s4op.runtime import BACKENDS, available_backends, open_runner
+from edge_s4op.runtime import BACKENDS, RunnerOptions, available_backends, open_runner
 from tests.edge_s4op import tiny
 
 
@@ -162,3 +162,16 @@ def test_no_threads_are_refused() -> None:
 
 def test_available_backends_are_registered_ones() -> None:
     assert set(available_backends()) <= set(BACKENDS)
+
+
+def test_a_cuda_graph_is_refused() -> None:
+    with pytest.raises(UsageError, match="no CUDA graph"):
+        open_runner(tiny.linear_artifact(), options=RunnerOptions(cuda_graph=True))
+
+
+@pytest.mark.parametrize("spin_wait", [None, True, False])
+def test_however_threads_wait_the_outputs_are_the_same(spin_wait: bool | None) -> None:
+    runner = open_runner(tiny.linear_artifact(), options=RunnerOptions(threads=2, spin_wait=spin_wait))
+    x = floats(2)
+    outputs = runner.run({"input": x})
+    np.testing.assert_allclose(outputs["logits"], (x @ tiny.WEIGHT).sum(1), rtol=1e-5, atol=1e-6)

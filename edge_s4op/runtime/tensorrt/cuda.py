@@ -27,7 +27,7 @@ LIBRARY = "libcuda.so.1"
 
 _SCHED_SPIN = 1  # CU_CTX_SCHED_SPIN: waiting costs CPU time, not latency
 _SCHED_MASK = 7  # CU_CTX_SCHED_MASK
-STREAM_NON_BLOCKING = 1
+STREAM_NON_BLOCKING, EVENT_BLOCKING_SYNC = 1, 1
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads go on as they like
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16  # CU_DEVICE_ATTRIBUTE_...
 
@@ -155,8 +155,9 @@ class Device:
     def synchronize(self, stream: int) -> None:
         self._driver.call("cuStreamSynchronize", stream)
 
-    def create_event(self) -> int:
-        return self._driver.handle("cuEventCreate", 0)
+    def create_event(self, *, blocking: bool = False) -> int:
+        """An event; who waits for a `blocking` one sleeps, for others as the context does."""
+        return self._driver.handle("cuEventCreate", EVENT_BLOCKING_SYNC if blocking else 0)
 
     def destroy_event(self, event: int) -> None:
         self._driver.call("cuEventDestroy_v2", event)

@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_s4op.errors import InferenceError
 from edge_s4op.runtime.protocol import Array
-from edge_s4op.runtime.tensorrt.cuda import STREAM_NON_BLOCKING, Device, Driver
+from edge_s4op.runtime.tensorrt.cuda import EVENT_BLOCKING_SYNC, STREAM_NON_BLOCKING, Device, Driver
 
 __all__ = ["PycudaDevice", "load_pycuda"]
 
@@ -76,9 +76,9 @@ class PycudaDevice(Device):
     def synchronize(self, stream: int) -> None:
         self._call(self._streams[stream].synchronize)
 
-    def create_event(self) -> int:
+    def create_event(self, *, blocking: bool = False) -> int:
         with self._pushed():
-            event = self._cuda.Event()
+            event = self._cuda.Event(EVENT_BLOCKING_SYNC if blocking else 0)
         self._events[id(event)] = event
         return id(event)
 

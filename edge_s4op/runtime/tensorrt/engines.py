@@ -47,7 +47,7 @@ class Engine:
 
 
 def build_engine(artifact: Artifact, options: RunnerOptions, gpu: Gpu | None) -> Engine:
-    """The engine of `artifact` for `gpu`: from the folder, else built there.
+    """The engine of `artifact` for `gpu`: from the folder, else (or with `options.rebuild`) built there.
 
     One build runs at a time in a folder, whichever process asks; who waits is told by `on_progress`
     and does not use up its `build_timeout_s`. Raises BuildError, StorageError, UsageError (plugin).
@@ -55,6 +55,9 @@ def build_engine(artifact: Artifact, options: RunnerOptions, gpu: Gpu | None) ->
     choice = _choice(artifact, options)
     spec = _spec(artifact, options, choice, gpu)
     folder = engine_dir_of(options)
+    if options.rebuild:
+        with _alone(folder, options):
+            return _build(folder, artifact, spec, choice.note, options)
     found = _read(folder, engine_key(spec))
     if found is not None:
         return found
@@ -166,7 +169,7 @@ def _build(
         scratch = Path(name)
         write_bytes(scratch / MODEL_FILE, artifact.content)
         write_text(scratch / SPEC_FILE, spec.model_dump_json())
-        if timing.is_file():
+        if timing.is_file() and not options.rebuild:  # what varies from build to build is what TensorRT timed
             shutil.copyfile(timing, scratch / TIMING_FILE)
         result = run_child(
             python_command("edge_s4op.runtime.tensorrt.build", str(scratch)),

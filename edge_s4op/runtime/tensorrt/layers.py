@@ -2,20 +2,21 @@
 
 TensorRT fuses and renames. What it keeps are the names of ONNX nodes, in a layer's name ("a + b",
 "{ForeignNode[a...b]}") and, when built with detailed profiling, in its metadata ("[ONNX Layer: a]").
-A node is named by its path, and the first two parts of it ("block0/ssm") are what we call a layer.
+A node is named by its path, and the beginning of it ("block0/ssm", "head") is what we call a layer.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from edge_s4op.errors import InferenceError
+from edge_s4op.runtime.layer_names import layer_of_node
 from edge_s4op.runtime.tensorrt import library
 
-__all__ = ["layer_of", "metadata_of", "parse_inspection", "profiled", "summed"]
+__all__ = ["layer_of", "metadata_of", "parse_inspection", "profiled"]
 
 _NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)*")
 _RANGE = "..."
@@ -24,7 +25,7 @@ _PROFILED_RUNS = 20
 
 def layer_of(name: str, metadata: str, nodes: Sequence[str]) -> str:
     """Our name for a TensorRT layer: "block0/ssm", several joined by "+", or `name` if none is ours."""
-    ours = _unique(map(_layer, _nodes_in(f"{name} {metadata}", nodes)))
+    ours = _unique(map(layer_of_node, _nodes_in(f"{name} {metadata}", nodes)))
     return "+".join(ours) or name
 
 
@@ -42,16 +43,13 @@ def parse_inspection(text: str) -> dict[str, str]:
     return {str(layer.get("Name", "")): str(layer.get("Metadata", "")) for layer in found}
 
 
-def summed(times_ms: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    """One entry a name, in order of first appearance; times added."""
-    totals: dict[str, float] = {}
-    for name, time_ms in times_ms:
-        totals[name] = totals.get(name, 0.0) + time_ms
-    return list(totals.items())
+def profiled(
+    context: Any, run: Callable[[Any], None], should_stop: Callable[[], bool]
+) -> list[list[tuple[str, float]]]:
+    """Each run's (TensorRT layer, ms), in the order they ran; a layer within a loop stands there each time.
 
-
-def profiled(context: Any, run: Callable[[Any], None]) -> list[tuple[str, float]]:
-    """Median ms of each of TensorRT's layers, in the order they run."""
+    Raises InferenceError when `should_stop()` is true between two runs.
+    """
     trt = library.load()
     reported: list[tuple[str, float]] = []
 
@@ -65,13 +63,14 @@ def profiled(context: Any, run: Callable[[Any], None]) -> list[tuple[str, float]
     run(context)  # allocates and loads; not profiled
     profiler = Profiler()
     context.profiler = profiler
-    runs: dict[str, list[float]] = {}
+    runs = []
     for _ in range(_PROFILED_RUNS):
+        if should_stop():
+            raise InferenceError("the profile was cancelled")
         reported.clear()
         run(context)
-        for name, time_ms in summed(reported):  # a layer within a loop reports each time round
-            runs.setdefault(name, []).append(time_ms)
-    return [(name, statistics.median(values)) for name, values in runs.items()]
+        runs.append(list(reported))
+    return runs
 
 
 def _nodes_in(text: str, nodes: Sequence[str]) -> list[str]:
@@ -100,10 +99,6 @@ def _without_ranges(found: list[str], nodes: Sequence[str], index: Mapping[str, 
         elif 0 < position < len(found) - 1 and found[position - 1] in index and found[position + 1] in index:
             result.extend(nodes[index[found[position - 1]] + 1 : index[found[position + 1]]])
     return result
-
-
-def _layer(node: str) -> str:
-    return "/".join(node.split("/")[:2])
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -6,22 +6,23 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from edge_s4op.artifact import Artifact, Manifest
 from edge_s4op.errors import BadInferenceInputError, BuildError, InferenceError
-from edge_s4op.messages import EngineInfo
-from edge_s4op.runtime.feeds import check_feeds, numpy_dtype, random_feeds
+from edge_s4op.messages import EngineInfo, Layers
+from edge_s4op.runtime.feeds import check_feeds, numpy_dtype
+from edge_s4op.runtime.layer_names import layers_message
 from edge_s4op.runtime.options import RunnerOptions
 from edge_s4op.runtime.protocol import Array, PartTimes
 from edge_s4op.runtime.tensorrt import library
 from edge_s4op.runtime.tensorrt.buffers import Buffer, allocate_buffer, free_buffer
 from edge_s4op.runtime.tensorrt.cuda import Device, Graph
 from edge_s4op.runtime.tensorrt.graph import node_names
-from edge_s4op.runtime.tensorrt.layers import layer_of, metadata_of, profiled, summed
+from edge_s4op.runtime.tensorrt.layers import layer_of, metadata_of, profiled
 from edge_s4op.runtime.tensorrt.records import EngineRecord
 
 __all__ = ["TensorRTRunner"]
@@ -44,13 +45,16 @@ class TensorRTRunner:
         self._device, self._record, self._manifest = device, record, artifact.manifest
         self._content, self._engine = artifact.content, engine
         self._lock = threading.Lock()
-        self._graph_wanted, self._graph_refusal = options.cuda_graph, None if options.cuda_graph else "off"
+        self._graph_wanted = options.cuda_graph is not False
+        self._graph_refusal = None if self._graph_wanted else "off"
+        self._graph_required, self._spins = options.cuda_graph is True, _spins(device, options.spin_wait)
         self._graph: Graph | None = None
         self._batch, self._enqueue_ms, self._is_open = 0, 0.0, True
         with contextlib.ExitStack() as resources:
             self._stream = device.create_stream()
             resources.callback(device.destroy_stream, self._stream)
-            self._events = [self._event(resources) for _ in range(_EVENTS)]
+            self._events = [self._event(resources) for _ in range(_EVENTS - 1)]
+            self._events.append(self._event(resources, blocking=not self._spins))  # what is waited for
             self._inputs = [self._buffer(info, resources) for info in self._manifest.inputs]
             self._outputs = [self._buffer(info, resources) for info in self._manifest.outputs]
             self._check_types()
@@ -107,24 +111,32 @@ class TensorRTRunner:
             plugin=None if self._record.spec.plugin is None else str(self._record.spec.plugin),
             note="; ".join(note for note in notes if note) or None,
             cuda_graph=self._graph is not None,
-            spin_wait=self._device.spins,
+            spin_wait=self._spins,
+            size_bytes=self._record.size_bytes,
         )
 
-    def layer_profile(self) -> list[tuple[str, float]]:
-        """Median ms of each layer over 20 runs of its own, by our names ("block0/ssm", ...).
+    def layers(
+        self, feeds: Mapping[str, np.ndarray], *, should_stop: Callable[[], bool] | None = None
+    ) -> Layers:
+        """Where the time goes, from 20 runs of its own under TensorRT's profiler, by our layers.
 
-        Random input of the last run's batch, else of the largest. Slower than `run`: no graph, and
-        TensorRT times each layer by itself.
+        Slower than `run`: no graph, and TensorRT times each layer by itself. Raises BadInferenceInputError,
+        InferenceError.
         """
+        check_feeds(self._manifest, feeds)
+        batch = self._batch_of(feeds)
         with self._lock:
             if not self._is_open:
                 raise InferenceError("this runner is closed", fix="open the artifact again")
             self._device.make_current()
-            batch = self._batch or self._record.spec.batch
-            feeds = random_feeds(self._manifest, batch)
-            times = profiled(self._new_context(), lambda context: self._run_eagerly(context, feeds, batch))
+            runs = profiled(
+                self._new_context(),
+                lambda context: self._run_eagerly(context, feeds, batch),
+                should_stop or (lambda: False),
+            )
             metadata, nodes = metadata_of(self._engine), node_names(self._content)
-        return summed((layer_of(name, metadata.get(name, ""), nodes), time_ms) for name, time_ms in times)
+        layers = {name: layer_of(name, metadata.get(name, ""), nodes) for run in runs for name, _ in run}
+        return layers_message("TensorRT IProfiler", [[(layers[name], name, ms) for name, ms in run] for run in runs])
 
     def close(self) -> None:
         """Let go of the engine and its memory; a run under way in another thread is waited for."""
@@ -138,8 +150,8 @@ class TensorRTRunner:
             self._resources.close()
             self._device.close()
 
-    def _event(self, resources: contextlib.ExitStack) -> int:
-        event = self._device.create_event()
+    def _event(self, resources: contextlib.ExitStack, *, blocking: bool = False) -> int:
+        event = self._device.create_event(blocking=blocking)
         resources.callback(self._device.destroy_event, event)
         return event
 
@@ -224,6 +236,10 @@ class TensorRTRunner:
         try:
             self._graph = self._device.capture(self._stream, lambda: self._enqueue(self._context))
         except InferenceError as error:  # some layers synchronise, and then launching them is all there is
+            if self._graph_required:
+                raise InferenceError(
+                    f"no CUDA graph can be made of this engine: {error}", fix="open the model without one"
+                ) from error
             self._graph_wanted, self._graph_refusal = False, str(error)
             _log.warning("no CUDA graph for engine %s: %s", self._record.key[:12], error)
 
@@ -241,3 +257,13 @@ class TensorRTRunner:
             )
         self._enqueue(context)
         self._device.synchronize(self._stream)
+
+
+def _spins(device: Device, wanted: bool | None) -> bool:
+    """Whether the host will wait by spinning. Raises InferenceError where that is wanted and cannot be."""
+    if wanted and not device.spins:
+        raise InferenceError(
+            "this process cannot wait for the device by spinning: its context was made to wait otherwise",
+            fix="open the model without spin_wait, or before other CUDA libraries make the context",
+        )
+    return device.spins if wanted is None else wanted

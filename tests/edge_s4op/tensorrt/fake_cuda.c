@@ -92,11 +92,13 @@ int cuStreamCreate(Stream** stream, unsigned flags) {
 int cuStreamDestroy_v2(Stream* stream) { NEEDS_CONTEXT; return drop(stream); }
 int cuStreamSynchronize(Stream* stream) { NEEDS_CONTEXT; return stream->capture ? CAPTURING : OK; }
 
+int fake_blocking_events;  /* made so that who waits for them sleeps */
 int cuEventCreate(Event** event, unsigned flags) {
   NEEDS_CONTEXT;
+  fake_blocking_events += flags == 1;
   *event = make(sizeof(Event));
   (*event)->magic = MAGIC;
-  return flags == 0 ? OK : INVALID_VALUE;
+  return flags <= 1 ? OK : INVALID_VALUE;
 }
 int cuEventDestroy_v2(Event* event) { NEEDS_CONTEXT; return drop(event); }
 int cuEventRecord(Event* event, Stream* stream) {

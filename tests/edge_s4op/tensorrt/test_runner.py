@@ -79,12 +79,13 @@ def open_fake(
     driver: Path,
     artifact: Artifact | None = None,
     compute: Compute = linear,
-    cuda_graph: bool = True,
+    cuda_graph: bool | None = None,
     capturable: bool = True,
+    spin_wait: bool | None = None,
 ) -> tuple[TensorRTRunner, FakeEngine]:
     artifact = artifact or tiny.linear_artifact()
     engine = FakeEngine(driver, artifact.manifest, compute, capturable=capturable)
-    options = RunnerOptions(batch=MAX_BATCH, cuda_graph=cuda_graph)
+    options = RunnerOptions(batch=MAX_BATCH, cuda_graph=cuda_graph, spin_wait=spin_wait)
     device = open_fake_device(driver)
     device.make_current()
     try:
@@ -105,6 +106,26 @@ def test_every_batch_gives_its_own_outputs(driver: Path, cuda_graph: bool):
     assert engine.runs == len(batches)
     assert runner.engine_info().cuda_graph is cuda_graph
     assert runner.engine_info().spin_wait
+    runner.close()
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_graph_that_was_asked_for_and_cannot_be_made_is_an_error(driver: Path):
+    runner, _ = open_fake(driver, cuda_graph=True, capturable=False)
+    with pytest.raises(InferenceError, match="no CUDA graph can be made"):
+        runner.run(floats(1))
+    runner.close()
+
+
+@pytest.mark.parametrize(("spin_wait", "blocking"), [(None, 0), (True, 0), (False, 1)])
+def test_the_host_waits_as_it_was_told(driver: Path, no_leaks: Any, spin_wait: bool | None, blocking: int):
+    made = ctypes.c_int.in_dll(no_leaks, "fake_blocking_events")
+    before = made.value
+    runner, _ = open_fake(driver, spin_wait=spin_wait)
+    feeds = floats(1)
+    np.testing.assert_allclose(runner.run(feeds)["logits"], linear(feeds)["logits"], rtol=1e-6)
+    assert runner.engine_info().spin_wait is (spin_wait is not False)
+    assert made.value - before == blocking
     runner.close()
 
 
@@ -177,7 +198,7 @@ def test_a_measurement_has_the_parts_and_the_engine(driver: Path):
         min_duration_ms=0,
         max_duration_ms=30,
     )
-    result, _ = measure(runner, request, device_fingerprint="f")
+    result = measure(runner, request, device_fingerprint="f").result
     assert result.parts is not None
     assert result.engine is not None
     assert result.engine.note == "no plugin here"
@@ -193,7 +214,12 @@ def test_a_layer_profile_has_our_names_and_disturbs_nothing(driver: Path):
     runner, _ = open_fake(driver)
     feeds = floats(2)
     before = runner.run(feeds)["logits"]
-    assert runner.layer_profile() == [("fused_1", 0.5), ("reformat_2", 0.5)]
+    layers = runner.layers(feeds)
+    assert (layers.source, layers.runs, layers.total_ms) == ("TensorRT IProfiler", 20, 1.0)
+    assert [(row.name, row.median_ms, row.share) for row in layers.layers] == [
+        ("fused_1", 0.5, 0.5),
+        ("reformat_2", 0.5, 0.5),
+    ]
     np.testing.assert_array_equal(runner.run(feeds)["logits"], before)
     runner.close()
 
@@ -223,7 +249,7 @@ def test_a_closed_runner_says_so(driver: Path):
     runner.run(floats(1))
     runner.close()
     runner.close()
-    for use in (lambda: runner.run(floats(1)), runner.part_times, runner.layer_profile):
+    for use in (lambda: runner.run(floats(1)), runner.part_times, lambda: runner.layers(floats(1))):
         with pytest.raises(InferenceError):
             use()
 
