@@ -25,6 +25,9 @@ from edge_s4op.profiler.statistics import quantile_interval
 __all__ = [
     "BIMODAL",
     "DRIFTING",
+    "MEDIANS",
+    "QUICK_RUNS",
+    "RUNS",
     "STATIONARY",
     "bimodality_found",
     "coverage",
@@ -32,7 +35,7 @@ __all__ = [
     "false_alarms",
 ]
 
-RUNS, QUICK_RUNS = 1000, 500
+RUNS, QUICK_RUNS = 500, 100
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Array]
