@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import itertools
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +16,8 @@ import pytest
 
 from edge_s4op.artifact import Artifact, Manifest, TensorInfo
 from edge_s4op.errors import MeasurementError
-from edge_s4op.messages import MeasurementRequest, MeasurementResult
-from edge_s4op.profiler import CANCELLED, device_facts, measure, samples_sha256, summarize
+from edge_s4op.messages import Disturbance, Energy, MeasurementRequest, MeasurementResult, Telemetry
+from edge_s4op.profiler import CANCELLED, Measured, device_facts, measure, samples_sha256, summarize
 from edge_s4op.profiler.measure import check_points
 from edge_s4op.runtime import available_backends, open_runner
 from tests.edge_s4op import tiny
@@ -34,19 +35,19 @@ class Simulation:
     backend: str = "onnxruntime"
     backend_version: str = "simulated"
     fails_at: int | None = None
-    now_ns: int = 0
+    now: list[int] = field(default_factory=lambda: [0])  # ns; shared by those that run in turns
     seen: list[dict[str, np.ndarray]] = field(default_factory=list)
     gc_was_on: bool = False
 
     def clock(self) -> int:
-        return self.now_ns
+        return self.now[0]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.gc_was_on |= gc.isenabled()
         if len(self.seen) == self.fails_at:
             raise RuntimeError("out of\nmemory")
         self.seen.append(dict(feeds))
-        self.now_ns += next(self.latencies_ns)
+        self.now[0] += next(self.latencies_ns)
         return {"logits": (feeds["input"] @ tiny.WEIGHT).sum(1)}
 
     def close(self) -> None:
@@ -66,11 +67,14 @@ def noisy(sigma: float = 2.0, seed: int = 0) -> Simulation:
 
 
 def request(**changes: object) -> MeasurementRequest:
-    return MeasurementRequest.model_validate({"artifact_sha256": SHA, "min_duration_ms": 0} | changes)
+    """Without a wait for steadiness, unless asked for: what a test counts is then known beforehand."""
+    plain = {"artifact_sha256": SHA, "min_duration_ms": 0, "max_warmup_ms": 0}
+    return MeasurementRequest.model_validate(plain | changes)
 
 
 def run(runner: Simulation, **changes: object) -> tuple[MeasurementResult, np.ndarray]:
-    return measure(runner, request(**changes), clock=runner.clock, device_fingerprint="f")
+    measured = measure(runner, request(**changes), clock=runner.clock, device_fingerprint="f")
+    return measured.result, measured.samples_ms
 
 
 def test_a_quiet_stream_stops_by_precision_at_the_fewest_iterations() -> None:
@@ -131,6 +135,152 @@ def test_warm_up_is_not_counted() -> None:
     result, samples = run(Simulation(latencies))
     assert result.warmup_iterations == 1
     assert samples.tolist() == [5.0] * 10
+
+
+def falling(from_ms: float, to_ms: float, runs: int) -> Simulation:
+    """Latency that falls from one level to the other, by equal factors, and stays there; spread of 1 %."""
+    rng = np.random.default_rng(0)
+    levels = itertools.chain(np.geomspace(from_ms, to_ms, runs), itertools.repeat(to_ms))
+    return Simulation(int(level * rng.normal(1, 0.01) * MS) for level in levels)
+
+
+def test_warm_up_goes_on_until_latency_has_settled() -> None:
+    result, _ = run(falling(20, 5, runs=300), max_warmup_ms=60_000)
+    assert result.warmup_iterations > 300
+    assert result.stability is not None
+    assert result.stability.stationary
+    assert result.latency_ms.median == pytest.approx(5, rel=0.01)
+
+
+def test_a_warm_up_that_never_settles_ends_and_says_so() -> None:
+    result, _ = run(falling(20, 5, runs=3000), max_warmup_ms=3000)
+    assert result.stability is not None
+    assert not result.stability.stationary
+    assert 3000 <= result.stability.warmup_ms < 3100
+
+
+@pytest.mark.parametrize(("latency_ms", "repeats"), [(0.002, 10), (0.013, 2), (0.02, 1), (5, 1)])
+def test_runs_too_short_for_the_clock_are_timed_together(latency_ms: float, repeats: int) -> None:
+    runner = Simulation(itertools.repeat(int(latency_ms * MS)))
+    result, samples = run(runner, min_repeat_ms=0.02, warmup_ms=1, max_duration_ms=50)
+    assert (result.repeats, result.latency_ms.median) == (repeats, pytest.approx(latency_ms))
+    assert len(runner.seen) == result.warmup_iterations + repeats * len(samples)
+    assert result.throughput_per_s == pytest.approx(1000 / latency_ms)
+
+
+def test_transfers_cannot_be_left_out_where_nothing_is_transferred() -> None:
+    with pytest.raises(MeasurementError, match="cannot leave transfers out"):
+        run(quiet(), transfers=False)
+
+
+def test_a_stream_that_slows_down_is_seen_to_drift() -> None:
+    slower = Simulation(int(value * MS) for value in np.linspace(5, 6, 100_000))
+    result, _ = run(slower, min_duration_ms=3000, max_duration_ms=3000)
+    assert result.stability is not None
+    assert result.stability.drift is None  # 0.6 % within the 3 s
+    slower = Simulation(int(value * MS) for value in np.linspace(5, 6, 800))
+    result, _ = run(slower, min_duration_ms=3000, max_duration_ms=3000)
+    assert result.stability is not None
+    assert result.stability.drift is not None
+    assert result.stability.drift.change == pytest.approx(0.13, abs=0.05)
+
+
+def test_two_levels_and_an_outlier_are_told_and_kept() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.choice([5.0, 7.0], 5000, p=[0.7, 0.3]) * rng.normal(1, 0.005, 5000)
+    values[300] = 40
+    result, samples = run(
+        Simulation(int(v * MS) for v in values), min_duration_ms=3000, max_duration_ms=3000, deadline_ms=6
+    )
+    stability, deadline = result.stability, result.deadline
+    assert stability is not None and deadline is not None
+    assert [mode.median_ms for mode in stability.modes] == pytest.approx([5, 7], rel=0.01)
+    assert stability.outliers.worst[0].latency_ms == samples.max() == result.latency_ms.maximum > 39
+    assert stability.outliers.worst[0].index == samples.argmax()
+    assert deadline.misses == (samples > 6).sum()
+    assert deadline.worst == stability.outliers.worst[0]
+
+
+def in_turns(ratio: float) -> Measured:
+    """A model that takes `ratio` times the latency of its baseline, on one clock."""
+    now = [0]
+    rng = np.random.default_rng(1)
+
+    def stream(level: float) -> Iterator[int]:
+        return (int(rng.lognormal(np.log(level), 0.05) * MS) for _ in itertools.count())
+
+    model, baseline = (Simulation(stream(level), now=now) for level in (5 * ratio, 5))
+    return measure(
+        model,
+        request(baseline_sha256=SHA, max_duration_ms=3000, layers=False),
+        baseline=baseline,
+        clock=model.clock,
+        sleep=lambda seconds: None,
+        device_fingerprint="f",
+    )
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.8, "faster"), (1.0, "not resolved"), (1.25, "slower")])
+def test_a_baseline_is_run_in_turns_and_compared(ratio: float, verdict: str) -> None:
+    measured = in_turns(ratio)
+    comparison = measured.result.comparison
+    assert comparison is not None and measured.baseline_samples_ms is not None
+    assert (comparison.verdict, comparison.baseline_sha256) == (verdict, SHA)
+    assert comparison.interval.low <= ratio <= comparison.interval.high
+    assert comparison.baseline_samples_sha256 == samples_sha256(measured.baseline_samples_ms)
+    assert measured.result.latency_ms.median == pytest.approx(5 * ratio, rel=0.03)
+    assert comparison.baseline_latency_ms == summarize(measured.baseline_samples_ms)
+    assert measured.result.energy is None
+
+
+@dataclass
+class Watcher:
+    """A recorder that notes what it is asked."""
+
+    asked: list[object] = field(default_factory=list)
+
+    def cool_down(self, max_ms: float, should_stop: Callable[[], bool]) -> float:
+        self.asked.append(("cool down", max_ms))
+        return 12.0
+
+    def idle(self, on_gpu: bool) -> None:
+        self.asked.append(("idle", on_gpu))
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[None]:
+        self.asked.append("begin")
+        yield
+        self.asked.append("end")
+
+    def at(self, time_ns: int) -> str | None:
+        return f"{time_ns / MS:.0f} ms"
+
+    def summary(self) -> Telemetry | None:
+        return Telemetry(period_ms=50, readings=3, sensors=())
+
+    def energy(self, duration_s: float, inferences: int) -> Energy | None:
+        self.asked.append((duration_s, inferences))
+        return None
+
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        return (Disturbance(kind="cpu-load", what="0.9 cores were busy with other things"),)
+
+
+def test_the_board_is_watched_while_latencies_are_sampled() -> None:
+    watcher, runner = Watcher(), Simulation(itertools.repeat(5 * MS))
+    asked = request(cooldown_max_ms=700, warmup_ms=20, min_duration_ms=100, deadline_ms=1)
+    result = measure(runner, asked, recorder=watcher, clock=runner.clock, device_fingerprint="f").result
+    assert watcher.asked == [("cool down", 700), ("idle", False), "begin", "end", (0.1, 20)]
+    assert result.cooldown_ms == 12
+    assert result.disturbed == watcher.disturbances()
+    assert result.telemetry == watcher.summary()
+    assert result.deadline is not None
+    assert (result.deadline.worst.at_ms, result.deadline.worst.board) == (5, "25 ms")  # 20 of them warm-up
+
+
+def test_layers_are_profiled_only_where_the_backend_can() -> None:
+    with pytest.raises(MeasurementError, match="cannot tell its layers apart"):
+        run(quiet(), layers=True)
 
 
 def test_the_same_stream_gives_the_same_result() -> None:
@@ -259,7 +409,8 @@ def test_tokens_without_a_vocabulary_are_not_measured() -> None:
 @pytest.mark.parametrize("artifact", [tiny.linear_artifact(), tiny.token_artifact()])
 def test_onnxruntime_on_this_machine(artifact: Artifact) -> None:
     asked = request(artifact_sha256=artifact.sha256, warmup_ms=20, max_duration_ms=200, batch=2)
-    result, samples = measure(open_runner(artifact), asked)
+    measured = measure(open_runner(artifact), asked)
+    result, samples = measured.result, measured.samples_ms
     assert (samples > 0).all()
     assert result.iterations == len(samples) >= 10
     assert result.device_fingerprint == device_facts(available_backends()).fingerprint

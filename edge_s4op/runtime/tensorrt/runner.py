@@ -136,7 +136,8 @@ class TensorRTRunner:
             )
             metadata, nodes = metadata_of(self._engine), node_names(self._content)
         layers = {name: layer_of(name, metadata.get(name, ""), nodes) for run in runs for name, _ in run}
-        return layers_message("TensorRT IProfiler", [[(layers[name], name, ms) for name, ms in run] for run in runs])
+        named = [[(layers[name], name, ms) for name, ms in run] for run in runs]
+        return layers_message("TensorRT IProfiler", named)
 
     def close(self) -> None:
         """Let go of the engine and its memory; a run under way in another thread is waited for."""
