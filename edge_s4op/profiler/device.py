@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +14,16 @@ import edge_s4op
 from edge_s4op.messages import DeviceFacts
 from edge_s4op.profiler.gpu import gpu_name, gpu_versions
 from edge_s4op.profiler.power import find_power_sensor
+from edge_s4op.profiler.telemetry.clocks import clock_limits
+from edge_s4op.profiler.telemetry.power_mode import power_mode
+from edge_s4op.profiler.telemetry.sensors import usable_cores
 from edge_s4op.runtime.huge_pages import huge_pages_mode
 
-__all__ = ["device_facts"]
+__all__ = ["device_facts", "hashed_parts"]
 
 _UNKNOWN = "unknown"
 _KIB, _GIB = 1 << 10, 1 << 30
+_NOT_HASHED = ("numpy", "python")  # versions that latency does not depend on
 
 # MIDR implementer and part -> core, for kernels that give no model name
 # (Linux, arch/arm64/include/asm/cputype.h): the cores of Jetsons and of common boards beside them.
@@ -45,39 +48,48 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
     What cannot be read is None, "unknown" or 0. `root` is where /proc, /sys and /etc are looked for.
     """
     root = Path(root)
-    online = _online_cores(root)
-    board, cpu, governor, memory_bytes = _board(root), _cpu(root), _governor(root, online), _memory(root)
-    gpu = gpu_name(root)
-    power = find_power_sensor(root / "sys")
-    ours = {"edge-s4op": edge_s4op.__version__, **backends, **gpu_versions(backends, root)}
-    fingerprint = _fingerprint(
-        board=board,
-        cpu=cpu,
-        cores=len(online),
-        governor=governor,
-        huge_pages=huge_pages_mode(root),
-        # MemTotal moves by some MB with every kernel; how much memory there is does not.
-        memory_gib=round(memory_bytes / _GIB),
-        gpu=gpu,
-        versions=ours,
-    )
-    return DeviceFacts(
-        board=board,
-        cpu=cpu,
-        cores=len(online),
-        governor=governor,
+    cores, memory_bytes, power = usable_cores(root), _memory(root), find_power_sensor(root / "sys")
+    versions = {"edge-s4op": edge_s4op.__version__, **backends, **gpu_versions(backends, root)}
+    facts = DeviceFacts(
+        board=_board(root),
+        cpu=_cpu(root),
+        cores=len(cores),
+        governor=_governor(root, cores),
         huge_pages=huge_pages_mode(root),
         memory_bytes=memory_bytes,
         os=_os(root),
-        gpu=gpu,
-        versions={**ours, "numpy": np.__version__, "python": platform.python_version()},
+        gpu=gpu_name(root),
+        power_mode=power_mode(root),
+        clocks=clock_limits(root),
+        versions={**versions, "numpy": np.__version__, "python": platform.python_version()},
         backends=tuple(backends),
-        power_source=power.source if power else None,  # not in the fingerprint: latency is the same without
-        fingerprint=fingerprint,
+        power_source=power.source if power else None,
+        fingerprint="",
     )
+    return facts.model_copy(update={"fingerprint": _fingerprint(hashed_parts(facts))})
 
 
-def _fingerprint(**parts: object) -> str:
+def hashed_parts(facts: DeviceFacts) -> dict[str, object]:
+    """What of `facts` the fingerprint is a hash of: all that latency depends on.
+
+    Not the power sensor, nor the kernel: latency is the same without.
+    """
+    return {
+        "board": facts.board,
+        "cpu": facts.cpu,
+        "cores": facts.cores,
+        "governor": facts.governor,
+        "huge pages": facts.huge_pages,
+        # MemTotal moves by some MB with every kernel; how much memory there is does not.
+        "memory in GiB": round(facts.memory_bytes / _GIB),
+        "gpu": facts.gpu,
+        "power mode": facts.power_mode,
+        "clocks": dict(facts.clocks),
+        "versions": {name: v for name, v in facts.versions.items() if name not in _NOT_HASHED},
+    }
+
+
+def _fingerprint(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -116,26 +128,6 @@ def _fields(block: str) -> dict[str, str]:
     """The `key : value` lines of a /proc file."""
     pairs = (line.partition(":") for line in block.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _online_cores(root: Path) -> tuple[int, ...]:
-    """Cores this process may run on: its affinity, less those a power mode has taken offline."""
-    allowed = _cores_of_list(_fields(_text(root / "proc/self/status") or "").get("Cpus_allowed_list"))
-    online = _cores_of_list(_text(root / "sys/devices/system/cpu/online"))
-    known = allowed & online if allowed and online else allowed or online
-    return tuple(sorted(known)) or tuple(range(os.cpu_count() or 1))
-
-
-def _cores_of_list(text: str | None) -> set[int]:
-    """{0, 1, 2, 5} from the kernel's "0-2,5"; empty when it is not such a list."""
-    cores: set[int] = set()
-    try:
-        for part in (text or "").split(",") if text else []:
-            first, _, last = part.partition("-")
-            cores.update(range(int(first), int(last or first) + 1))
-    except ValueError:
-        return set()
-    return cores
 
 
 def _governor(root: Path, cores: tuple[int, ...]) -> str | None:

@@ -20,11 +20,8 @@ chapter 9.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +29,7 @@ import numpy as np
 from edge_s4op.messages import Energy, Interval
 from edge_s4op.profiler.power import PowerSensor
 
-__all__ = ["PowerMeter", "Reading", "energy_of"]
+__all__ = ["PowerLog", "Reading", "energy_of"]
 
 SAMPLE_EVERY_S = 0.05
 IDLE_S = 0.3
@@ -54,46 +51,32 @@ class Reading:
     seconds: float
 
 
-class PowerMeter:
-    """Samples a sensor: first when idle, then in a thread of its own within `sampling`.
+class PowerLog:
+    """Powers read from a sensor, when idle and when busy; someone else's thread says when.
 
-    Without a sensor nothing is waited for, and no thread exists. A sensor that fails once is never read
-    again, and there is no energy then: what was read before would stand for a time it does not cover.
+    A sensor that fails once is never read again, and there is no energy then: what was read before would
+    stand for a time it does not cover. Times are seconds of any clock that does not go back.
     """
 
-    def __init__(
-        self,
-        sensor: PowerSensor | None,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._sensor, self._sleep, self._clock = sensor, sleep, clock
+    def __init__(self, sensor: PowerSensor | None) -> None:
+        self._sensor = sensor
         self._idle: list[Reading] = []
         self._busy: list[Reading] = []
         self._last_s = 0.0
 
-    def idle(self) -> None:
-        """Take what the device draws when idle, for IDLE_S, before anything runs."""
-        self._begin()
-        for _ in range(round(IDLE_S / SAMPLE_EVERY_S) if self._sensor else 0):
-            self._sleep(SAMPLE_EVERY_S)
-            self._take(self._idle)
+    @property
+    def works(self) -> bool:
+        return self._sensor is not None
 
-    @contextlib.contextmanager
-    def sampling(self) -> Iterator[None]:
-        """Take what the device draws while the body runs."""
-        self._begin()
-        if self._sensor is None:
-            yield
-            return
-        ended = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(ended,), name="power", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+    def begin(self, now_s: float) -> None:
+        """The next reading covers the time from here on, not what was before (a counter's would)."""
+        self._take([], now_s)
+
+    def take_idle(self, now_s: float) -> None:
+        self._take(self._idle, now_s)
+
+    def take_busy(self, now_s: float) -> None:
+        self._take(self._busy, now_s)
 
     def energy(self, duration_s: float, inferences: int) -> Energy | None:
         """What one of `inferences` took that ran for `duration_s`; None if that is not known.
@@ -105,15 +88,7 @@ class PowerMeter:
             return None
         return energy_of(self._sensor.source, self._idle, self._busy, duration_s / inferences)
 
-    def _begin(self) -> None:
-        """The first reading covers the time from here on, not what was before (a counter's would)."""
-        self._take([])
-
-    def _watch(self, ended: threading.Event) -> None:
-        while self._sensor is not None and not ended.wait(SAMPLE_EVERY_S):
-            self._take(self._busy)
-
-    def _take(self, into: list[Reading]) -> None:
+    def _take(self, into: list[Reading], now_s: float) -> None:
         if self._sensor is None:
             return
         try:
@@ -121,7 +96,6 @@ class PowerMeter:
         except (OSError, ValueError):
             self._sensor = None
             return
-        now_s = self._clock()
         if power_mw is not None:
             into.append(Reading(power_mw, now_s - self._last_s))
         self._last_s = now_s

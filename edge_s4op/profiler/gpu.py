@@ -18,6 +18,8 @@ __all__ = ["gpu_name", "gpu_versions"]
 _TENSORRT = "tensorrt"
 _DRIVER = re.compile(r"NVRM version:.*?\s(\d+(?:\.\d+)+)\s")
 _L4T = re.compile(r"# R(\d+) \(release\), REVISION: ([\d.]+)")
+_CUDA_JSON = re.compile(r'"cuda"\s*:\s*\{[^}]*"version"\s*:\s*"([\d.]+)"')
+_CUDA_TEXT = re.compile(r"CUDA Version ([\d.]+)")
 _CHIPS = re.compile(rb"nvidia,(tegra\d+)")
 
 
@@ -33,16 +35,26 @@ def gpu_name(root: Path = Path("/")) -> str | None:
 
 
 def gpu_versions(backends: Mapping[str, str], root: Path = Path("/")) -> dict[str, str]:
-    """The NVIDIA driver, L4T on a Jetson, and the plugin where TensorRT is a backend that can load it."""
+    """The driver, CUDA, L4T on a Jetson, and the plugin where TensorRT is a backend that can load it."""
     driver = _DRIVER.search(_text(root / "proc/driver/nvidia/version"))
     l4t = _L4T.search(_text(root / "etc/nv_tegra_release"))
     plugin = _plugin_hash() if _TENSORRT in backends else None
     found = {
         "nvidia-driver": driver and driver.group(1),
+        "cuda": _cuda_version(root),
         "l4t": l4t and f"{l4t.group(1)}.{l4t.group(2)}",
         "ssm-conv-plugin": plugin and plugin[:12],
     }
     return {name: version for name, version in found.items() if version}
+
+
+def _cuda_version(root: Path) -> str | None:
+    """Of the toolkit: a JSON file since CUDA 11.1, a line of text before."""
+    folder = root / "usr/local/cuda"
+    known = _CUDA_JSON.search(_text(folder / "version.json")) or _CUDA_TEXT.search(
+        _text(folder / "version.txt")
+    )
+    return known.group(1) if known else None
 
 
 def _plugin_hash() -> str | None:

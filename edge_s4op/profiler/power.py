@@ -8,13 +8,14 @@ Two kinds are read, by their names alone, since numbers of buses and hwmon folde
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PowerSensor", "find_power_sensor"]
+__all__ = ["PowerSensor", "find_power_sensor", "find_rails"]
 
 # Rails that together feed the module, each set complete and without a rail that another one contains
 # (Jetson Linux Developer Guide, "Platform Power and Performance"; energymon's JetsonPowerRails.md). The AGX
@@ -60,6 +61,19 @@ def find_power_sensor(
     return None
 
 
+def find_rails(
+    sys: Path = Path("/sys"), clock: Callable[[], float] = time.monotonic
+) -> dict[str, Callable[[], float | None]]:
+    """{label: function that reads mW} of every rail, and of every package of a PC's processor.
+
+    Only those that can be read now; the functions raise OSError or ValueError when that changes.
+    """
+    rails: dict[str, Callable[[], float | None]] = dict(_all_rails(sys))
+    with contextlib.suppress(OSError, ValueError):  # a package's name that may not be read
+        rails |= {name: _Counter(zone, clock) for name, zone in _packages(sys).items()}
+    return {label: read for label, read in rails.items() if label and _can_be_read(PowerSensor(label, read))}
+
+
 def _can_be_read(sensor: PowerSensor) -> bool:
     try:
         sensor.read_mw()
@@ -70,11 +84,16 @@ def _can_be_read(sensor: PowerSensor) -> bool:
 
 def _ina3221(sys: Path) -> Iterator[PowerSensor]:
     """What feeds the module, of every INA3221 on the board."""
-    folders = [folder for pattern in _INA3221 for folder in sorted(sys.glob(pattern))]
-    rails = {label: read_mw for folder in folders for label, read_mw in _rails_of(folder)}
+    rails = dict(_all_rails(sys))
     for names in _MODULE_RAILS:
         if rails.keys() >= set(names):
             yield PowerSensor(f"ina3221:{'+'.join(names)}", _sum_of([rails[name] for name in names]))
+
+
+def _all_rails(sys: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    folders = [folder for pattern in _INA3221 for folder in sorted(sys.glob(pattern))]
+    for folder in folders:
+        yield from _rails_of(folder)
 
 
 def _rails_of(folder: Path) -> Iterator[tuple[str, Callable[[], float]]]:
@@ -100,12 +119,16 @@ def _iio_rail(label_file: Path) -> Callable[[], float]:
 
 def _rapl(sys: Path, clock: Callable[[], float]) -> Iterator[PowerSensor]:
     """The counters of all packages, added up. What they leave out: memory, disks, a graphics card."""
-    zones = [zone for zone in sorted(sys.glob("class/powercap/*")) if _ZONE.fullmatch(zone.name)]
-    packages = {(zone / "name").read_text().strip(): zone for zone in zones}
-    names = sorted(name for name in packages if name.startswith("package"))  # a laptop has psys, too
-    counters = [_Counter(packages[name], clock) for name in names]
+    packages = _packages(sys)
+    counters = [_Counter(zone, clock) for zone in packages.values()]
     if counters:
-        yield PowerSensor(f"rapl:{'+'.join(names)}", _sum_of(counters), sees_gpu=False)
+        yield PowerSensor(f"rapl:{'+'.join(packages)}", _sum_of(counters), sees_gpu=False)
+
+
+def _packages(sys: Path) -> dict[str, Path]:
+    zones = [zone for zone in sorted(sys.glob("class/powercap/*")) if _ZONE.fullmatch(zone.name)]
+    named = {(zone / "name").read_text().strip(): zone for zone in zones}
+    return {name: named[name] for name in sorted(named) if name.startswith("package")}  # a laptop has psys
 
 
 class _Counter:
