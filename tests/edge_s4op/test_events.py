@@ -134,7 +134,7 @@ def test_an_agent_that_restarts_meanwhile_is_followed_again(tmp_path: Path) -> N
     with contextlib.ExitStack() as agents:
         process = agents.enter_context(agent_process(tmp_path / "data"))
         port.append(process.port)
-        retry = RetryPolicy(retries=40, first_delay_s=0.1, factor=1.0)
+        retry = RetryPolicy(retries=300, first_delay_s=0.1, factor=1.0)
         with AgentClient.connect(process.url, retry=retry) as client:
             client.put_artifact(ARTIFACT)
             job = client.submit(request)
