@@ -75,7 +75,7 @@ def _line(levels: Samples, at_ms: Samples) -> _Fit:
 
 
 def _step(levels: Samples) -> _Fit:
-    """The step at the border b that explains most: (sum of y before b)^2 k / (b (k - b)), y = levels - mean."""
+    """The step at the border b of the largest (sum of y before b)^2 / (b (k - b)), y = levels - mean."""
     k = len(levels)
     borders = np.arange(_MARGIN[k], k - _MARGIN[k] + 1)
     before = np.cumsum(levels - levels.mean())[borders - 1]
