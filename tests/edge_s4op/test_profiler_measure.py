@@ -193,7 +193,8 @@ def test_two_levels_and_an_outlier_are_told_and_kept() -> None:
         Simulation(int(v * MS) for v in values), min_duration_ms=3000, max_duration_ms=3000, deadline_ms=6
     )
     stability, deadline = result.stability, result.deadline
-    assert stability is not None and deadline is not None
+    assert stability is not None
+    assert deadline is not None
     assert [mode.median_ms for mode in stability.modes] == pytest.approx([5, 7], rel=0.01)
     assert stability.outliers.worst[0].latency_ms == samples.max() == result.latency_ms.maximum > 39
     assert stability.outliers.worst[0].index == samples.argmax()
@@ -224,7 +225,8 @@ def in_turns(ratio: float) -> Measured:
 def test_a_baseline_is_run_in_turns_and_compared(ratio: float, verdict: str) -> None:
     measured = in_turns(ratio)
     comparison = measured.result.comparison
-    assert comparison is not None and measured.baseline_samples_ms is not None
+    assert comparison is not None
+    assert measured.baseline_samples_ms is not None
     assert (comparison.verdict, comparison.baseline_sha256) == (verdict, SHA)
     assert comparison.interval.low <= ratio <= comparison.interval.high
     assert comparison.baseline_samples_sha256 == samples_sha256(measured.baseline_samples_ms)
