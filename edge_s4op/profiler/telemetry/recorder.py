@@ -1,188 +1,175 @@
-"""Watching the board before and during measurements: cooling down, sensors, energy, what disturbed."""
+"""What the board did while latencies were taken: one thread reads all sensors 20 times a second."""
 
 from __future__ import annotations
 
+import bisect
 import contextlib
-import re
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
-from edge_s4op.messages import Disturbance, Energy, Telemetry
-from edge_s4op.profiler.energy import Reading, energy_of
-from edge_s4op.profiler.power import PowerSensor
-from edge_s4op.profiler.telemetry.board import Board, Counter
-from edge_s4op.profiler.telemetry.cooldown import CoolDown
+from edge_s4op.messages import Disturbance, Energy, SensorSummary, Telemetry
+from edge_s4op.profiler.energy import IDLE_S, SAMPLE_EVERY_S, PowerLog
+from edge_s4op.profiler.telemetry.board import Board
+from edge_s4op.profiler.telemetry.cooldown import cool_down
 from edge_s4op.profiler.telemetry.disturbance import (
-    busiest_clocks,
     clock_changes,
     cpu_disturbances,
-    gpu_load,
+    gpu_disturbances,
     throttling,
 )
-from edge_s4op.profiler.telemetry.load import CpuLoad, load_between, read_cpu_times
-from edge_s4op.profiler.telemetry.recording import PERIOD_S, Recording, Shown
+from edge_s4op.profiler.telemetry.load import CpuTimes, read_cpu_times
 
-__all__ = ["IDLE_S", "TelemetryRecorder"]
+__all__ = ["TelemetryRecorder"]
 
-IDLE_S = 0.3
-_LEAST_READINGS = 3
 _NS_PER_S = 1_000_000_000
-_CPU_CLOCK = re.compile(r"clock cpu\d*")
-
-
-@dataclass(frozen=True)
-class _Window:
-    """One stretch of sampling: its readings, and what was known at its two ends."""
-
-    recording: Recording
-    risen: dict[str, int]
-    load: CpuLoad | None
-    gpu_users: tuple[str, ...]
-    on_gpu: bool | None
 
 
 class TelemetryRecorder:
-    """Lives as long as the agent; each `sampling` starts anew and replaces what the one before saw.
+    """Watches a board through measurement after measurement: cool_down, idle, sampling, then the results.
 
-    Making one reads nothing. One measurement at a time uses it; `at`, `summary` and the others may be asked
-    from any thread, also while it samples. `clock` counts nanoseconds, `sleep` takes seconds; `root` is where
-    /proc is looked for.
+    Without a sensor nothing is waited for and no thread exists; the processors' load is known all the same.
+    A recorder that lives as long as the agent knows how cool the board gets when idle. `clock` counts ns and
+    must be the one whose times `at` is asked for; `sleep` takes seconds.
     """
 
     def __init__(
         self,
         board: Board,
-        *,
-        root: Path = Path("/"),
         clock: Callable[[], int] = time.perf_counter_ns,
         sleep: Callable[[float], None] = time.sleep,
+        cpu_times: Callable[[], CpuTimes | None] | None = None,
     ) -> None:
-        self._board, self._root, self._clock, self._sleep = board, root, clock, sleep
-        self._cooldown = CoolDown(board, clock, sleep)
-        self._on_gpu: bool | None = None
-        self._idle: tuple[Reading, ...] = ()
-        self._window = _Window(Recording(board, clock), {}, None, (), None)
+        self._board, self._clock, self._sleep = board, clock, sleep
+        self._cpu_times = cpu_times or (lambda: read_cpu_times(board.root))
+        self._coolest: dict[str, float] = {}
+        self._start(on_gpu=False)
 
-    def cool_down(self, max_ms: float, should_stop: Callable[[], bool]) -> float:
-        """Wait for the board to be as cool and idle as it ever was; the time waited, ms.
+    def _start(self, on_gpu: bool) -> None:
+        power = self._board.power
+        self._on_gpu = on_gpu
+        self._power = PowerLog(power if power is not None and (power.sees_gpu or not on_gpu) else None)
+        self._idle: list[dict[str, float]] = []
+        self._times_ns: list[int] = []
+        self._readings: list[dict[str, float]] = []
+        self._before: dict[str, float] = {}
+        self._failed: set[str] = set()
+        self._cpu: tuple[CpuTimes | None, CpuTimes | None] = (None, None)
+        self._others = 0
 
-        At most `max_ms`, and not at all without sensors. Raises MeasurementError when told to stop.
+    def cool_down(self, max_ms: float, should_stop: Callable[[], bool] = lambda: False) -> float:
+        """Wait until the board is as cool as it was at its coolest when idle; the time waited, ms.
+
+        Raises MeasurementError("cancelled") when `should_stop`.
         """
-        return self._cooldown.wait(max_ms, should_stop)
+        waited_ms = cool_down(self._board, self._coolest, max_ms, should_stop, self._sleep, self._clock)
+        if waited_ms >= max_ms > 0:
+            self._coolest = {}  # the room got warmer: what `idle` finds now is the level to come back to
+        return waited_ms
 
-    def idle(self, on_gpu: bool) -> None:
-        """Take what the device draws when idle, for IDLE_S, if energy can come of it.
+    def idle(self, on_gpu: bool = False) -> None:
+        """Note what the idle board does, before anything runs on its CPU or, `on_gpu`, its GPU.
 
-        `on_gpu` is whether the model to come runs on a GPU. A sensor that does not see the GPU (RAPL) gives
-        no energy then.
+        It takes 0.3 s where there is a power sensor, and else no time.
         """
-        self._on_gpu, power = on_gpu, self._board.power
-        has_energy = power is not None and (power.sees_gpu or not on_gpu)
-        self._idle = self._idle_power(power) if power is not None and has_energy else ()
+        self._start(on_gpu)
+        self._power.begin(self._now_s())
+        for _ in range(round(IDLE_S / SAMPLE_EVERY_S) if self._power.works else 0):
+            self._sleep(SAMPLE_EVERY_S)
+            self._idle.append(self._board.read())
+            self._power.take_idle(self._now_s())
+        self._idle = self._idle or [self._board.read()]
+        self._coolest |= {name: min(self._coolest.get(name, v), v) for name, v in self._idle[-1].items()}
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        """Watch while the body runs. An unforeseen error of a sensor is raised at the end."""
-        recording = Recording(self._board, self._clock)
-        self._window = _Window(recording, {}, None, (), self._on_gpu)
-        users, counts = self._gpu_users(), _counts(self._board.counters)
-        with recording.sampling():
-            before, began = read_cpu_times(self._root), self._clock()
-            try:
+        """Watch while the body runs."""
+        self._before = self._board.read()
+        self._power.begin(self._now_s())
+        before = self._cpu_times()
+        try:
+            with self._thread():
                 yield
-            finally:
-                ended, after = self._clock(), read_cpu_times(self._root)
-                load = load_between(before, after, (ended - began) / _NS_PER_S)
-                risen = {name: n - counts[name] for name, n in _counts(self._board.counters).items() if name in counts}
-                self._window = _Window(recording, risen, load, (*users, *self._gpu_users()), self._on_gpu)
+        finally:
+            self._cpu = before, self._cpu_times()
+            self._others = self._other_gpu_users() if self._on_gpu else 0
+
+    @contextlib.contextmanager
+    def _thread(self) -> Iterator[None]:
+        if not self._board.sensors and not self._power.works:
+            yield
+            return
+        ended = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(ended,), name="telemetry", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(SAMPLE_EVERY_S):
+            reading = self._board.read(self._failed)
+            self._times_ns.append(self._clock())
+            self._readings.append(reading)
+            self._power.take_busy(self._now_s())
+
+    def _now_s(self) -> float:
+        return self._clock() / _NS_PER_S
+
+    def _other_gpu_users(self) -> int:
+        """Processes beside ours. In a container NVML may know ours by another number: one of them is it."""
+        users = self._board.gpu_processes()
+        return len(users - {os.getpid()}) - (os.getpid() not in users) if users else 0
 
     def at(self, time_ns: int) -> str | None:
-        """What the board did at a time of `clock`, "GPU 624 MHz, 61.5 °C, 7.9 W"; None if that is unknown."""
-        window = self._window
-        shown = window.recording.shown_at(time_ns)
-        return None if shown is None else _described(shown, window.on_gpu)
+        """The board nearest to a time of `clock`: "GPU 624 MHz, 61.5 °C, 7.9 W"; None: not known."""
+        if not self._readings:
+            return None
+        after = min(bisect.bisect(self._times_ns, time_ns), len(self._readings) - 1)
+        nearest = min((max(after - 1, 0), after), key=lambda i: abs(self._times_ns[i] - time_ns))
+        return self._sentence(self._readings[nearest])
+
+    def _sentence(self, reading: Mapping[str, float]) -> str | None:
+        part = "gpu" if self._on_gpu else "cpu"
+        clock = reading.get(f"clock {part}")
+        hottest = max((v for n, v in reading.items() if n.startswith("temperature ")), default=None)
+        watts = max((v for n, v in reading.items() if n.startswith("power ")), default=None)
+        parts = [f"{part.upper()} {clock:.0f} MHz"] if clock is not None else []
+        parts += [f"{hottest:.1f} °C"] if hottest is not None else []
+        parts += [f"{watts:.1f} W"] if watts is not None else []
+        return ", ".join(parts) or None
 
     def summary(self) -> Telemetry | None:
-        """What the sensors showed; None without any."""
-        return self._window.recording.summary()
-
-    def energy(self, duration_s: float, inferences: int) -> Energy | None:
-        """What one of `inferences` took that ran for `duration_s`; None if that is not known.
-
-        It is not known without a sensor, with one that failed, or from fewer than three readings when idle
-        or while they ran.
-        """
-        busy, power = self._window.recording.power_readings(), self._board.power
-        if power is None or min(len(self._idle), len(busy)) < _LEAST_READINGS:
+        """Each sensor that could be read throughout; None without one."""
+        units = {n: u for n, u in self._board.units().items() if not n.startswith("throttle ")}
+        values = {n: [r[n] for r in self._readings if n in r] for n in units if n not in self._failed}
+        sensors = tuple(_summary(name, units[name], found) for name, found in values.items() if found)
+        if not sensors:
             return None
-        return energy_of(power.source, self._idle, busy, duration_s / inferences)
+        count, times_ns = len(self._readings), self._times_ns
+        period_ms = (times_ns[-1] - times_ns[0]) / max(count - 1, 1) / 1e6 or SAMPLE_EVERY_S * 1000
+        return Telemetry(period_ms=period_ms, readings=count, sensors=sensors)
 
     def disturbances(self) -> tuple[Disturbance, ...]:
-        """What beside the model changed its latencies, as far as it can be seen."""
-        window = self._window
+        """What beside the model changed the latencies; empty: nothing that can be seen here."""
+        clocks = ("clock gpu", "clock emc") if self._on_gpu else ("clock cpu", "clock emc")
         return (
-            *throttling(window.risen, *window.recording.throttled()),
-            *clock_changes(busiest_clocks(window.recording.clocks(), window.on_gpu)),
-            *cpu_disturbances(window.load),
-            *gpu_load(window.gpu_users if window.on_gpu is not False else ()),
+            *throttling(self._before, self._readings, self._board.trips),
+            *clock_changes(self._readings, clocks),
+            *cpu_disturbances(*self._cpu),
+            *(gpu_disturbances(self._idle, self._others) if self._on_gpu else ()),
         )
 
-    def _idle_power(self, power: PowerSensor) -> tuple[Reading, ...]:
-        """Readings of the idle device; none if the sensor fails. The first only begins their time."""
-        readings = []
-        try:
-            power.read_mw()
-            last_ns = self._clock()
-            for _ in range(round(IDLE_S / PERIOD_S)):
-                self._sleep(PERIOD_S)
-                power_mw, now_ns = power.read_mw(), self._clock()
-                if power_mw is not None:
-                    readings.append(Reading(power_mw, (now_ns - last_ns) / _NS_PER_S))
-                last_ns = now_ns
-        except (OSError, ValueError):
-            return ()
-        return tuple(readings)
-
-    def _gpu_users(self) -> tuple[str, ...]:
-        try:
-            return self._board.gpu_users() if self._board.gpu_users else ()
-        except (OSError, ValueError):
-            return ()
+    def energy(self, duration_s: float, inferences: int) -> Energy | None:
+        """Energy of one of `inferences` that ran for `duration_s`; None if it is not known."""
+        return self._power.energy(duration_s, inferences)
 
 
-def _counts(counters: Sequence[Counter]) -> dict[str, int]:
-    """Those that can be read."""
-    counts = {}
-    for counter in counters:
-        try:
-            counts[counter.name] = counter.read()
-        except (OSError, ValueError):
-            continue
-    return counts
-
-
-def _described(shown: Shown, on_gpu: bool | None) -> str | None:
-    """A clock, the highest temperature, power, and what throttles; where none is known, three sensors."""
-    parts = [*_clock_of(shown, on_gpu), *_temperature_of(shown), *_power_of(shown)]
-    if not parts:
-        parts = [f"{name} {value:g} {shown.units[name]}" for name, value in list(shown.values.items())[:3]]
-    return ", ".join([*parts, *(f"throttled: {reason}" for reason in shown.reasons)]) or None
-
-
-def _clock_of(shown: Shown, on_gpu: bool | None) -> list[str]:
-    gpu = [value for name, value in shown.values.items() if name.startswith("clock gpu")]
-    cores = [value for name, value in shown.values.items() if _CPU_CLOCK.fullmatch(name)]
-    if gpu and on_gpu is not False:
-        return [f"GPU {max(gpu):.0f} MHz"]
-    return [f"CPU {max(cores):.0f} MHz"] if cores else []
-
-
-def _temperature_of(shown: Shown) -> list[str]:
-    values = [value for name, value in shown.values.items() if name.startswith("temperature")]
-    return [f"{max(values):.1f} °C"] if values else []
-
-
-def _power_of(shown: Shown) -> list[str]:
-    return [] if shown.power_mw is None else [f"{shown.power_mw / 1000:.1f} W"]
+def _summary(name: str, unit: str, values: list[float]) -> SensorSummary:
+    mean = sum(values) / len(values)
+    return SensorSummary(
+        name=name, unit=unit, minimum=min(values), mean=mean, maximum=max(values), readings=len(values)
+    )
