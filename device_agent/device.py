@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,8 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.messages import DeviceFacts, MeasurementRequest
 from edge_s4op.profiler.device import device_facts
 from edge_s4op.profiler.measure import Measured, measure
+from edge_s4op.profiler.telemetry import TelemetryRecorder
+from edge_s4op.profiler.telemetry.board import find_board
 from edge_s4op.runtime import Runner, RunnerOptions, available_backends, open_runner
 
 __all__ = ["Device", "Measure", "local_device"]
@@ -45,7 +48,7 @@ class Device:
 
 def local_device() -> Device:
     """This machine."""
-    return Device(_facts, available_backends, _open_runner, _measure)
+    return Device(_facts, available_backends, _open_runner, _local_measure())
 
 
 def _facts() -> DeviceFacts:
@@ -56,19 +59,29 @@ def _open_runner(artifact: Artifact, backend: str, options: RunnerOptions) -> Ru
     return open_runner(artifact, backend, options=options)
 
 
-def _measure(
-    runner: Runner,
-    request: MeasurementRequest,
-    on_progress: Callable[[float], None],
-    should_stop: Callable[[], bool],
-    baseline: Runner | None,
-    resident_before_bytes: int | None,
-) -> Measured:
-    return measure(
-        runner,
-        request,
-        baseline=baseline,
-        on_progress=on_progress,
-        should_stop=should_stop,
-        resident_before_bytes=resident_before_bytes,
-    )
+def _local_measure() -> Measure:
+    """Measuring with the board watched by one recorder, which learns how cool the board can be."""
+
+    @functools.cache  # at the first measurement: looking for sensors takes a while
+    def recorder() -> TelemetryRecorder:
+        return TelemetryRecorder(find_board())
+
+    def measure_here(
+        runner: Runner,
+        request: MeasurementRequest,
+        on_progress: Callable[[float], None],
+        should_stop: Callable[[], bool],
+        baseline: Runner | None,
+        resident_before_bytes: int | None,
+    ) -> Measured:
+        return measure(
+            runner,
+            request,
+            baseline=baseline,
+            recorder=recorder(),
+            on_progress=on_progress,
+            should_stop=should_stop,
+            resident_before_bytes=resident_before_bytes,
+        )
+
+    return measure_here
