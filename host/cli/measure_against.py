@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edge_s4op.errors import MeasurementError
 from edge_s4op.messages import Certificate, DeviceFacts, MeasurementRequest, MeasurementResult
+from edge_s4op.profiler.comparable import differences
 from host.cli.measure_certificate import load_certificate
 from host.cli.measure_run import Taken
 from host.measure_view.figures import ms, ms_range
-from host.report.comparability import differences
 
 __all__ = ["Earlier"]
 
@@ -32,8 +32,7 @@ class Earlier:
     def check_before(self, facts: DeviceFacts) -> None:
         """Refuse before the device is kept busy. Raises MeasurementError saying what differs."""
         then = self.certificate.device
-        if facts.fingerprint != then.fingerprint:
-            why = "; ".join(differences(then, facts)) or "their fingerprints differ"
+        if why := "; ".join(differences(then, facts)):
             raise MeasurementError(
                 f"not comparable with {self.path}: {why}",
                 expected=f"fingerprint {then.fingerprint[:12]}",
