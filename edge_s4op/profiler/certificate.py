@@ -11,7 +11,8 @@ import pydantic
 import edge_s4op
 from edge_s4op.errors import S4opError, UsageError
 from edge_s4op.messages import ArtifactInfo, Certificate, CertifiedArtifact, DeviceFacts, Job
-from edge_s4op.profiler.certificate_checks import Check, all_checks
+from edge_s4op.profiler.certificate_check import Check
+from edge_s4op.profiler.certificate_checks import all_checks
 from edge_s4op.profiler.statistics import Samples
 
 __all__ = ["CertificateError", "Verification", "make_certificate", "read_certificate", "verify"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,15 @@ from edge_s4op.messages import (
 from edge_s4op.profiler.certificate import CertificateError, make_certificate, read_certificate, verify
 from edge_s4op.profiler.compare import comparison_of
 from edge_s4op.profiler.deadline import deadline_of
+from edge_s4op.profiler.device import device_facts
 from edge_s4op.profiler.statistics import summarize
 from edge_s4op.profiler.turns import Round, Turns
 from tests.edge_s4op import tiny
 
 FILE = tiny.linear_artifact()
 BASELINE = "b" * 64
-FINGERPRINT = "f" * 64
+FACTS = device_facts({"onnxruntime": "1.0"}, Path("/nowhere"))
+FINGERPRINT = FACTS.fingerprint
 DEADLINE_MS = 1.6
 
 
@@ -46,18 +49,7 @@ SAMPLES, BASELINE_SAMPLES = TURNS.samples_ms, TURNS.baseline_samples_ms
 
 
 def facts(fingerprint: str = FINGERPRINT) -> DeviceFacts:
-    return DeviceFacts(
-        board="Bench",
-        cpu="Core",
-        cores=4,
-        governor="performance",
-        memory_bytes=1 << 33,
-        os="Linux",
-        clocks={"cpu": "1510 MHz"},
-        versions={"edge-s4op": "1.0"},
-        backends=("onnxruntime",),
-        fingerprint=fingerprint,
-    )
+    return FACTS.model_copy(update={"fingerprint": fingerprint})
 
 
 def finished(*, compared: bool = True, state: str = "succeeded") -> Job:
@@ -190,7 +182,7 @@ UNSIGNED = [
     ("finished_at", "2027-01-02T03:04:05+00:00"),
     ("artifact.model_kind", "s4"),
     ("device.board", "Other"),
-    ("device.clocks.cpu", "729 .. 1510 MHz"),
+    ("device.clocks", {"cpu": "729 .. 1510 MHz"}),
     ("result.request.threads", 4),
     ("result.request.spin_wait", True),
     ("result.telemetry.sensors.0.minimum", 729.0),
@@ -210,6 +202,9 @@ def test_the_digest_finds_any_change(path: str, value: object):
 FORGED: list[tuple[str, object, str]] = [
     ("result.device_fingerprint", "0" * 64, "device"),
     ("device.fingerprint", "0" * 64, "device"),
+    ("device.fingerprint", "0" * 64, "fingerprint"),
+    ("device.power_mode", "MAXN", "fingerprint"),
+    ("device.clocks", {"gpu": "624 MHz"}, "fingerprint"),
     ("result.request.artifact_sha256", "0" * 64, "artifact"),
     ("artifact.sha256", "0" * 64, "file"),
     ("artifact.size_bytes", 1, "file"),
@@ -251,6 +246,12 @@ def test_a_change_with_a_new_digest_contradicts_the_rest(path: str, value: objec
     found = failures(changed(path, value))
     assert check in found
     assert "digest" not in found
+
+
+def test_a_fingerprint_of_another_version_is_not_checked():
+    made = changed("device.versions.edge-s4op", "0.0.1")
+    outcomes = {check.name: check.outcome for check in verify(made)}
+    assert outcomes["fingerprint"] == "not checked"
 
 
 def test_other_samples_and_another_file_are_found():
