@@ -171,7 +171,10 @@ def test_a_later_measurement_is_set_beside_an_earlier_one(
 
 
 def _elsewhere(content: dict[str, Any]) -> None:
+    """Of a device that another version described, whose fingerprint is a hash of other things."""
+    content["agent_version"] = "0.0.1"
     content["device"] |= {"fingerprint": "e" * 64, "governor": "invented"}
+    content["device"]["versions"]["edge-s4op"] = "0.0.1"
     content["result"]["device_fingerprint"] = "e" * 64
 
 
