@@ -151,8 +151,8 @@ def check_points(first: int) -> Iterator[int]:
 
     Every check sorts all samples. Growing counts keep the sum of all checks at O(n log n), and only
     log(n) / log(1.25) samples (41 of 100 000) follow a check and find the caches it disturbed. The
-    price is up to 25 % more samples than needed. Stopping once the interval is narrow costs the
-    interval about one point of coverage (0.935 to 0.945 for 0.95, on simulated log-normal streams).
+    price is up to 25 % more samples than needed. Stopping once the interval is narrow costs the interval
+    some of its coverage; `is_precise` asks for more than a narrow interval so that it stays about 0.95.
     """
     count = first
     while True:
