@@ -75,8 +75,15 @@ class PowerLog:
     def take_idle(self, now_s: float) -> None:
         self._take(self._idle, now_s)
 
-    def take_busy(self, now_s: float) -> None:
-        self._take(self._busy, now_s)
+    def take_busy(self, now_s: float) -> float | None:
+        """The power, mW; None if it is not known."""
+        return self._take(self._busy, now_s)
+
+    def anew(self) -> PowerLog:
+        """With what was drawn when idle, and nothing of when busy."""
+        log = PowerLog(self._sensor)
+        log._idle = self._idle
+        return log
 
     def energy(self, duration_s: float, inferences: int) -> Energy | None:
         """What one of `inferences` took that ran for `duration_s`; None if that is not known.
@@ -88,17 +95,18 @@ class PowerLog:
             return None
         return energy_of(self._sensor.source, self._idle, self._busy, duration_s / inferences)
 
-    def _take(self, into: list[Reading], now_s: float) -> None:
+    def _take(self, into: list[Reading], now_s: float) -> float | None:
         if self._sensor is None:
-            return
+            return None
         try:
             power_mw = self._sensor.read_mw()
         except (OSError, ValueError):
             self._sensor = None
-            return
+            return None
         if power_mw is not None:
             into.append(Reading(power_mw, now_s - self._last_s))
         self._last_s = now_s
+        return power_mw
 
 
 def energy_of(source: str, idle: Sequence[Reading], busy: Sequence[Reading], each_s: float) -> Energy:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_s4op.errors import MeasurementError
+from edge_s4op.profiler.sampling import CANCELLED
 from edge_s4op.profiler.telemetry.board import Board
 
 __all__ = ["MARGIN_C", "cool_down"]
@@ -14,7 +15,6 @@ MARGIN_C = 2.0
 _CLOCK_MARGIN = 0.05
 _CLOCKS_MAX_MS = 1000.0  # governors let go within a second; after that a clock is up for another reason
 _LOOK_EVERY_S = 0.1
-_CANCELLED = "cancelled"  # measure.CANCELLED, whose module needs this one
 
 
 def cool_down(
@@ -36,7 +36,7 @@ def cool_down(
     began_ns, waited_ms = clock(), 0.0
     while reference and waited_ms < max_ms and not _is_back(board.read(), reference, waited_ms):
         if should_stop():
-            raise MeasurementError(_CANCELLED)
+            raise MeasurementError(CANCELLED)
         sleep(min(_LOOK_EVERY_S, (max_ms - waited_ms) / 1000))
         waited_ms = (clock() - began_ns) / 1e6
     return waited_ms

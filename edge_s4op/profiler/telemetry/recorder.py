@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from edge_s4op.messages import Disturbance, Energy, SensorSummary, Telemetry
+from edge_s4op.messages import Disturbance, Energy, Telemetry
 from edge_s4op.profiler.energy import IDLE_S, SAMPLE_EVERY_S, PowerLog
 from edge_s4op.profiler.telemetry.board import Board
 from edge_s4op.profiler.telemetry.cooldown import cool_down
@@ -20,10 +22,13 @@ from edge_s4op.profiler.telemetry.disturbance import (
     throttling,
 )
 from edge_s4op.profiler.telemetry.load import CpuTimes, read_cpu_times
+from edge_s4op.profiler.telemetry.recording import Recording
 
 __all__ = ["TelemetryRecorder"]
 
 _NS_PER_S = 1_000_000_000
+_SETTLING_SHARE = 0.2  # of the readings: clocks may still follow the load
+_log = logging.getLogger("edge_s4op.telemetry")
 
 
 class TelemetryRecorder:
@@ -31,30 +36,29 @@ class TelemetryRecorder:
 
     Without a sensor nothing is waited for and no thread exists; the processors' load is known all the same.
     A recorder that lives as long as the agent knows how cool the board gets when idle. `clock` counts ns and
-    must be the one whose times `at` is asked for; `sleep` takes seconds.
+    must be the one whose times `at` is asked for; `sleep` takes seconds. `root`
+    has /proc; None: the board's.
+
+    Making one reads nothing. One measurement at a time uses it; `at`, `summary` and the others may be asked
+    from any thread, also while it samples. This process's own processor time, that of an agent's HTTP too, is
+    no disturbance.
     """
 
     def __init__(
         self,
         board: Board,
+        *,
+        root: Path | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
         sleep: Callable[[float], None] = time.sleep,
         cpu_times: Callable[[], CpuTimes | None] | None = None,
     ) -> None:
         self._board, self._clock, self._sleep = board, clock, sleep
-        self._cpu_times = cpu_times or (lambda: read_cpu_times(board.root))
+        self._cpu_times = cpu_times or (lambda: read_cpu_times(root or board.root))
         self._coolest: dict[str, float] = {}
-        self._start(on_gpu=False)
-
-    def _start(self, on_gpu: bool) -> None:
-        power = self._board.power
-        self._on_gpu = on_gpu
-        self._power = PowerLog(power if power is not None and (power.sees_gpu or not on_gpu) else None)
-        self._idle: list[dict[str, float]] = []
-        self._times_ns: list[int] = []
-        self._readings: list[dict[str, float]] = []
-        self._before: dict[str, float] = {}
-        self._failed: set[str] = set()
+        self._on_gpu = False
+        self._power, self._idle = PowerLog(None), list[dict[str, float]]()
+        self._recording = Recording(board.units())
         self._cpu: tuple[CpuTimes | None, CpuTimes | None] = (None, None)
         self._others = 0
 
@@ -73,7 +77,8 @@ class TelemetryRecorder:
 
         It takes 0.3 s where there is a power sensor, and else no time.
         """
-        self._start(on_gpu)
+        power, self._on_gpu, self._idle = self._board.power, on_gpu, []
+        self._power = PowerLog(power if power is not None and (power.sees_gpu or not on_gpu) else None)
         self._power.begin(self._now_s())
         for _ in range(round(IDLE_S / SAMPLE_EVERY_S) if self._power.works else 0):
             self._sleep(SAMPLE_EVERY_S)
@@ -84,37 +89,63 @@ class TelemetryRecorder:
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        """Watch while the body runs."""
-        self._before = self._board.read()
+        """Watch while the body runs; what the last such window saw is forgotten.
+
+        A sensor that fails is left out. Another error of one is raised at the end, or logged if the body
+        failed.
+        """
+        units = {self._power_name(): "W", **self._board.units()}
+        self._recording, self._power, self._others = Recording(units), self._power.anew(), 0
         self._power.begin(self._now_s())
+        board = self._take(self._board)
         before = self._cpu_times()
         try:
-            with self._thread():
+            with self._thread(board):
                 yield
         finally:
             self._cpu = before, self._cpu_times()
             self._others = self._other_gpu_users() if self._on_gpu else 0
 
     @contextlib.contextmanager
-    def _thread(self) -> Iterator[None]:
-        if not self._board.sensors and not self._power.works:
+    def _thread(self, board: Board) -> Iterator[None]:
+        if not board.sensors and not self._power.works:
             yield
             return
-        ended = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(ended,), name="telemetry", daemon=True)
+        ended, failures = threading.Event(), list[BaseException]()
+        arguments = (board, ended, failures)
+        thread = threading.Thread(target=self._watch, args=arguments, name="telemetry", daemon=True)
         thread.start()
         try:
             yield
-        finally:
-            ended.set()
-            thread.join()
+        except BaseException:
+            _end(ended, thread)
+            for failure in failures:
+                _log.error("a sensor failed as none may", exc_info=failure)
+            raise
+        _end(ended, thread)
+        if failures:
+            raise failures[0]
 
-    def _watch(self, ended: threading.Event) -> None:
-        while not ended.wait(SAMPLE_EVERY_S):
-            reading = self._board.read(self._failed)
-            self._times_ns.append(self._clock())
-            self._readings.append(reading)
-            self._power.take_busy(self._now_s())
+    def _watch(self, board: Board, ended: threading.Event, failures: list[BaseException]) -> None:
+        try:
+            while not ended.wait(SAMPLE_EVERY_S):
+                board = self._take(board, self._power.take_busy)
+        except BaseException as error:  # raised where sampling ends
+            failures.append(error)
+
+    def _take(self, board: Board, power: Callable[[float], float | None] | None = None) -> Board:
+        """Note one reading of everything; the board without sensors that failed."""
+        failed: set[str] = set()
+        reading = board.read(failed)
+        power_mw = None if power is None else power(self._now_s())
+        if power_mw is not None:
+            reading.setdefault(self._power_name(), power_mw / 1000)
+        self._recording.add(self._clock(), reading, failed)
+        return replace(board, sensors=tuple(s for s in board.sensors if s.name not in failed))
+
+    def _power_name(self) -> str:
+        """Of the power that energy comes from; a single rail is a sensor of that name already."""
+        return f"power {self._board.power.source.rpartition(':')[2]}" if self._board.power else "power"
 
     def _now_s(self) -> float:
         return self._clock() / _NS_PER_S
@@ -126,11 +157,8 @@ class TelemetryRecorder:
 
     def at(self, time_ns: int) -> str | None:
         """The board nearest to a time of `clock`: "GPU 624 MHz, 61.5 °C, 7.9 W"; None: not known."""
-        if not self._readings:
-            return None
-        after = min(bisect.bisect(self._times_ns, time_ns), len(self._readings) - 1)
-        nearest = min((max(after - 1, 0), after), key=lambda i: abs(self._times_ns[i] - time_ns))
-        return self._sentence(self._readings[nearest])
+        reading = self._recording.at(time_ns)
+        return self._sentence(reading) if reading else None
 
     def _sentence(self, reading: Mapping[str, float]) -> str | None:
         part = "gpu" if self._on_gpu else "cpu"
@@ -143,22 +171,17 @@ class TelemetryRecorder:
         return ", ".join(parts) or None
 
     def summary(self) -> Telemetry | None:
-        """Each sensor that could be read throughout; None without one."""
-        units = {n: u for n, u in self._board.units().items() if not n.startswith("throttle ")}
-        values = {n: [r[n] for r in self._readings if n in r] for n in units if n not in self._failed}
-        sensors = tuple(_summary(name, units[name], found) for name, found in values.items() if found)
-        if not sensors:
-            return None
-        count, times_ns = len(self._readings), self._times_ns
-        period_ms = (times_ns[-1] - times_ns[0]) / max(count - 1, 1) / 1e6 or SAMPLE_EVERY_S * 1000
-        return Telemetry(period_ms=period_ms, readings=count, sensors=sensors)
+        """Each sensor that did not fail; None without one."""
+        return self._recording.summary()
 
     def disturbances(self) -> tuple[Disturbance, ...]:
         """What beside the model changed the latencies; empty: nothing that can be seen here."""
         clocks = ("clock gpu", "clock emc") if self._on_gpu else ("clock cpu", "clock emc")
+        readings = self._recording.readings()
+        before = readings[0] if readings else {}
         return (
-            *throttling(self._before, self._readings, self._board.trips),
-            *clock_changes(self._readings, clocks),
+            *throttling(before, readings, self._board.trips),
+            *clock_changes(readings[int(len(readings) * _SETTLING_SHARE) :], clocks),
             *cpu_disturbances(*self._cpu),
             *(gpu_disturbances(self._idle, self._others) if self._on_gpu else ()),
         )
@@ -168,8 +191,6 @@ class TelemetryRecorder:
         return self._power.energy(duration_s, inferences)
 
 
-def _summary(name: str, unit: str, values: list[float]) -> SensorSummary:
-    mean = sum(values) / len(values)
-    return SensorSummary(
-        name=name, unit=unit, minimum=min(values), mean=mean, maximum=max(values), readings=len(values)
-    )
+def _end(ended: threading.Event, thread: threading.Thread) -> None:
+    ended.set()
+    thread.join()
