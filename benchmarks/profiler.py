@@ -16,6 +16,7 @@ Ratios of medians, 1.0 is best:
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import statistics
@@ -33,6 +34,8 @@ from edge_s4op.artifact import Artifact
 from edge_s4op.messages import MeasurementRequest, MeasurementResult
 from edge_s4op.profiler.compare import compare
 from edge_s4op.profiler.measure import measure as measure_runner
+from edge_s4op.profiler.telemetry.board import find_board
+from edge_s4op.profiler.telemetry.recorder import TelemetryRecorder
 from edge_s4op.profiler.turns import sample_in_turns
 from edge_s4op.runtime import open_runner
 from edge_s4op.runtime.feeds import random_feeds
@@ -54,6 +57,7 @@ MOOD, DRIFT = 0.03, 0.2  # of each model in each round; of both from first to la
 ROUNDS, RUNS = 20, 60  # what runs of 1 ms get in the 3 s of a measurement, about
 SLOWDOWN = 1.1
 MEASURED_MS = 300.0
+WATCHED_MS = 120.0  # some readings of the sensors
 
 Row = list[object]
 
@@ -73,7 +77,7 @@ Figures = Iterator[tuple[str, float, str]]
 
 
 def _streams(quick: bool) -> Figures:
-    runs, seed = (200 if quick else 500), 0
+    runs, seed = (200 if quick else 1000), 0
     yield "coverage_min", min(streams.coverage(runs, seed).values()), ">= 0.93"
     yield "drift_found", min(streams.drift_found(runs, seed).values()), ">= 0.95"
     yield "bimodality_found", min(streams.bimodality_found(runs, seed).values()), ">= 0.95"
@@ -105,7 +109,7 @@ def rounds_of(
 
 def _real_comparisons(quick: bool) -> Figures:
     artifact = _artifact(seq_len=256, d_model=32, depth=2)
-    count, duration_ms = (6, 1000.0) if quick else (40, 3000.0)
+    count, duration_ms = (5, 1000.0) if quick else (40, 3000.0)
     verdicts = [_real_verdicts(artifact, duration_ms) for _ in range(count)]
     same, slower = zip(*verdicts, strict=True)
     yield "real_aa_unresolved", same.count("not resolved") / count, ">= 0.95"
@@ -134,6 +138,7 @@ def _medians(quick: bool) -> Figures:
     short, long = (_artifact(seq_len, d_model=64, depth=4) for seq_len in (256, 1024))
     yield "vs_loop_median", _vs_loop(short, rounds), "0.97 .. 1.03"
     yield "vs_ort_profile_median", vs_profile(long, rounds), "0.97 .. 1.03"
+    yield "telemetry_overhead", _watched_over_unwatched(short, rounds), "0.99 .. 1.01"
 
 
 def _vs_loop(artifact: Artifact, rounds: int) -> float:
@@ -162,6 +167,25 @@ def vs_profile(artifact: Artifact, rounds: int) -> float:
         ratios.append(result.latency_ms.median / statistics.median(theirs_ms[begin:end]))
         end = begin - result.warmup_iterations
     assert end == 0, "the profile holds other runs than ours"
+    return statistics.median(ratios)
+
+
+def _watched_over_unwatched(artifact: Artifact, rounds: int) -> float:
+    """Median of rounds, half of them begun watched, of latency while the board's sensors are read or not."""
+    runner = open_runner(artifact, "onnxruntime", threads=1)
+    feeds = random_feeds(artifact.manifest, 1, 0)
+    recorder = TelemetryRecorder(find_board())
+    runs = max(int(WATCHED_MS / peers.loop_median_ms(lambda: runner.run(feeds), 20)), 10)
+
+    def median_ms(watched: bool) -> float:
+        with recorder.sampling() if watched else contextlib.nullcontext():
+            return peers.loop_median_ms(lambda: runner.run(feeds), runs)
+
+    ratios = []
+    for number in range(4 * rounds):
+        order = (True, False) if number % 2 else (False, True)
+        medians = {watched: median_ms(watched) for watched in order}
+        ratios.append(medians[True] / medians[False])
     return statistics.median(ratios)
 
 
