@@ -96,8 +96,7 @@ class TelemetryRecorder:
         """
         units = {self._power_name(): "W", **self._board.units()}
         self._recording, self._power, self._others = Recording(units), self._power.anew(), 0
-        self._power.begin(self._now_s())
-        board = self._take(self._board)
+        board = self._take(self._board, self._power.begin)
         before = self._cpu_times()
         try:
             with self._thread(board):
@@ -133,14 +132,13 @@ class TelemetryRecorder:
         except BaseException as error:  # raised where sampling ends
             failures.append(error)
 
-    def _take(self, board: Board, power: Callable[[float], float | None] | None = None) -> Board:
+    def _take(self, board: Board, power: Callable[[float], float | None]) -> Board:
         """Note one reading of everything; the board without sensors that failed."""
-        failed: set[str] = set()
-        reading = board.read(failed)
-        power_mw = None if power is None else power(self._now_s())
+        now_ns, failed = self._clock(), set[str]()
+        reading, power_mw = board.read(failed), power(now_ns / _NS_PER_S)
         if power_mw is not None:
             reading.setdefault(self._power_name(), power_mw / 1000)
-        self._recording.add(self._clock(), reading, failed)
+        self._recording.add(now_ns, reading, failed)
         return replace(board, sensors=tuple(s for s in board.sensors if s.name not in failed))
 
     def _power_name(self) -> str:
