@@ -6,14 +6,16 @@ import itertools
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_s4op.messages import Energy, EngineInfo, MeasurementRequest
-from edge_s4op.profiler.energy import IDLE_S, SAMPLE_EVERY_S, PowerMeter, Reading, energy_of
+from edge_s4op.profiler.energy import IDLE_S, SAMPLE_EVERY_S, Reading, energy_of
 from edge_s4op.profiler.measure import measure
 from edge_s4op.profiler.power import PowerSensor
+from edge_s4op.profiler.telemetry import Board, TelemetryRecorder
 from edge_s4op.runtime.protocol import PartTimes
 from tests.edge_s4op import tiny
 
@@ -36,6 +38,11 @@ def sensor_of(idle: Readings, busy: Readings) -> PowerSensor:
     return PowerSensor("test", read)
 
 
+def recorder_of(sensor: PowerSensor | None, **options: Any) -> TelemetryRecorder:
+    """A recorder of a board that has only this sensor."""
+    return TelemetryRecorder(Board(power=sensor), cpu_times=lambda: None, **options)
+
+
 def metered(idle: Readings, busy: Readings, readings: int = 4) -> Energy | None:
     """Energy of 100 inferences in 2 s, from so many readings or up to an error."""
     sensor, taken, ended = sensor_of(idle, busy), itertools.count(1), threading.Event()
@@ -49,7 +56,7 @@ def metered(idle: Readings, busy: Readings, readings: int = 4) -> Energy | None:
             ended.set()
             raise
 
-    meter = PowerMeter(PowerSensor("test", read), sleep=lambda seconds: None)
+    meter = recorder_of(PowerSensor("test", read), sleep=lambda seconds: None)
     meter.idle()
     with meter.sampling():
         assert ended.wait(30)
@@ -79,7 +86,7 @@ def test_power_is_sampled_at_10_hz_or_more_and_idling_watched_for_as_long() -> N
     assert 1 / SAMPLE_EVERY_S >= 10
     assert IDLE_READINGS >= 3
     slept: list[float] = []
-    PowerMeter(PowerSensor("test", lambda: 1.0), sleep=slept.append).idle()
+    recorder_of(PowerSensor("test", lambda: 1.0), sleep=slept.append).idle()
     assert sum(slept) == pytest.approx(IDLE_S)
 
 
@@ -89,14 +96,14 @@ def test_a_reading_counts_for_the_time_it_covers() -> None:
 
     seconds, ended = iter([*np.arange(7) * 0.05, 10.0, 10.3, 10.4, 10.5]), threading.Event()
 
-    def clock() -> float:
+    def clock() -> int:
         second = next(seconds, None)
         if second is None:
             ended.set()
-        return 11.0 if second is None else float(second)
+        return 11 * 1000 * MS if second is None else round(second * 1000 * MS)
 
     sensor = sensor_of([0.0] * IDLE_READINGS, [8000.0, 4000.0, 4000.0, None])
-    meter = PowerMeter(sensor, sleep=lambda seconds: None, clock=clock)
+    meter = recorder_of(sensor, sleep=lambda seconds: None, clock=clock)
     meter.idle()
     with meter.sampling():
         assert ended.wait(30)
@@ -175,8 +182,8 @@ def measured(runner: Busy, power: PowerSensor | None) -> Energy | None:
     request = MeasurementRequest(
         artifact_sha256=tiny.linear_artifact().sha256, warmup_ms=4, min_duration_ms=80, max_duration_ms=80
     )
-    result, _ = measure(runner, request, clock=runner.clock, device_fingerprint="f", power=power)
-    return result.energy
+    result = measure(runner, request, clock=runner.clock, device_fingerprint="f", recorder=recorder_of(power))
+    return result.result.energy
 
 
 def test_constant_power_gives_the_exact_energy_of_a_measurement() -> None:
@@ -201,7 +208,7 @@ def test_a_measurement_outlives_its_sensor() -> None:
 
 
 def test_without_a_sensor_nothing_waits_and_no_thread_runs() -> None:
-    meter = PowerMeter(None, sleep=lambda seconds: pytest.fail("it waited"))
+    meter = recorder_of(None, sleep=lambda seconds: pytest.fail("it waited"))
     before = threading.active_count()
     meter.idle()
     with meter.sampling():
@@ -210,7 +217,7 @@ def test_without_a_sensor_nothing_waits_and_no_thread_runs() -> None:
 
 
 def test_no_thread_is_left_when_the_measurement_fails() -> None:
-    meter = PowerMeter(PowerSensor("test", lambda: 1000.0))
+    meter = recorder_of(PowerSensor("test", lambda: 1000.0))
     with pytest.raises(RuntimeError, match="out of memory"), meter.sampling():
         raise RuntimeError("out of memory")
-    assert "power" not in {thread.name for thread in threading.enumerate()}
+    assert "telemetry" not in {thread.name for thread in threading.enumerate()}
