@@ -17,6 +17,7 @@ from edge_s4op.profiler.telemetry.sensors import text_of, usable_cores
 __all__ = ["TICK_S", "CpuTimes", "read_cpu_times"]
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_LEAST_COLUMNS = 7  # up to softirq
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def read_cpu_times(
         ticks = [[int(value) for value in row[1:9]] for row in rows if row[0] in names]
         busy = sum(sum(row[0:3]) + sum(row[5:7]) for row in ticks)
         steal = sum(row[7] if len(row) > 7 else 0 for row in ticks)
-    except (ValueError, IndexError):
+    except ValueError:
         return None
-    return CpuTimes(clock(), len(ticks), busy * TICK_S, steal * TICK_S, own()) if ticks else None
+    if not ticks or min(len(row) for row in ticks) < _LEAST_COLUMNS:
+        return None
+    return CpuTimes(clock(), len(ticks), busy * TICK_S, steal * TICK_S, own())
