@@ -6,8 +6,9 @@ S4D classifiers of the published shapes, batch 1, pruned at random to the kept s
     cached     eager PyTorch, spectrum computed once
 All three compute the same logits (checked), in one process, turn by turn: a pause that lets the others'
 thread pools fall asleep, calls that are not timed, then the median of some in a row (of "published", which
-takes seconds: one call). So all are in their steady state, as in any measurement of latency. Figures are medians of the rounds' ratios:
-vs_published_L1024_H256_keep0.5_t1 is how many times faster ours is, on one thread.
+takes seconds: one call). So all are in their steady state, as in any measurement of latency. Figures are
+medians of the rounds' ratios: vs_published_L1024_H256_keep0.5_t1 is how many times faster ours is, on one
+thread.
 """
 
 from __future__ import annotations

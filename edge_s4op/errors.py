@@ -16,6 +16,7 @@
     |   |-- AgentProtocolError     something answers there, but it is not a device agent
     |   `-- AgentRefusedError      the agent answered with an error status
     |-- MeasurementError           a measurement ran and failed
+    |-- CertificateError           a certificate that cannot be read, or does not hold
     |-- BuildError                 an engine could not be built from a model file
     `-- InferenceError             an inference request that cannot be served
         |-- BadInferenceInputError wrong name, shape or dtype (HTTP 400)
@@ -37,6 +38,7 @@ __all__ = [
     "BadInferenceInputError",
     "BudgetError",
     "BuildError",
+    "CertificateError",
     "CheckpointError",
     "CorruptArtifactError",
     "DataError",
@@ -158,6 +160,10 @@ class AgentRefusedError(AgentError):
 
 class MeasurementError(S4opError):
     """A measurement was started and failed; there is no number."""
+
+
+class CertificateError(S4opError):
+    """A text is no certificate that this version can read, or what it says does not hold."""
 
 
 class BuildError(S4opError):

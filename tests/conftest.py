@@ -1,9 +1,14 @@
 """Settings for the whole suite, made before any test module is imported."""
 
 import os
+import tempfile
+from pathlib import Path
 
 # The suite's models are tiny, and training and agent processes run side by side. On two cores with one
 # other busy process a training step took 15 ms with one OpenMP thread and 870 ms with two (their
 # spin-waits starve each other). A variable rather than a call: child processes inherit it, and tests
 # without torch need not import it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Agents of other programs on this machine, and of another run of this suite, are not waited for.
+os.environ.setdefault("S4OP_DEVICE_LOCK", str(Path(tempfile.mkdtemp(prefix="s4op-tests-")) / "device.lock"))

@@ -119,7 +119,7 @@ class MeasurementResult(Message):
     parts: Parts | None = Field(default=None, description="None: the backend cannot tell them apart")
     engine: EngineInfo | None = Field(default=None, description="None: the backend builds no engine")
     memory: Memory | None = None
-    layers: Layers | None = Field(default=None, description="None: not asked for")
+    layers: Layers | None = Field(default=None, description="None: not asked for, or the backend has none")
     deadline: Deadline | None = Field(default=None, description="None: not asked for")
     comparison: Comparison | None = Field(default=None, description="None: not asked for")
     rebuilds: RebuildVariance | None = Field(default=None, description="None: not asked for")

@@ -9,20 +9,16 @@ from dataclasses import dataclass
 import pydantic
 
 import edge_s4op
-from edge_s4op.errors import S4opError, UsageError
+from edge_s4op.errors import CertificateError, UsageError
 from edge_s4op.messages import ArtifactInfo, Certificate, CertifiedArtifact, DeviceFacts, Job
 from edge_s4op.profiler.certificate_check import Check
 from edge_s4op.profiler.certificate_checks import all_checks
 from edge_s4op.profiler.statistics import Samples
 
-__all__ = ["CertificateError", "Verification", "make_certificate", "read_certificate", "verify"]
+__all__ = ["Verification", "make_certificate", "read_certificate", "verify"]
 
 _SCHEMA_VERSION = 1
 _NO_DIGEST = "0" * 64
-
-
-class CertificateError(S4opError):
-    """A text is no certificate that this version can read."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Where ONNX Runtime's time goes, by our layers: from the profile a session of its own writes.
 
 What ONNX Runtime makes of a function's body or puts in between (layout changes, fusions) has names of its
-own. It runs between nodes that have kept theirs, so it belongs to the SSMConv that stands between those two in
-the file, else to the layer of the next one. Nodes within a Scan run during the Scan and are in its time already.
+own. It runs between nodes that have kept theirs, so it belongs to the SSMConv that stands between those two
+in the file, else to the layer of the next one. Nodes within a Scan run during the Scan: they are in its time.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from rich import box
 from rich.table import Table
 
-from edge_s4op.errors import DataError
+from edge_s4op.errors import CertificateError, DataError
 from edge_s4op.messages import Certificate
-from edge_s4op.profiler.certificate import CertificateError, Verification, read_certificate, verify
+from edge_s4op.profiler.certificate import Verification, read_certificate, verify
 from host.cli.console import emit_json, log, result
 from host.cli.measure_outputs import baseline_file
 

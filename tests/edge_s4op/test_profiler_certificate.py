@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_s4op.artifact import sha256_of
-from edge_s4op.errors import UsageError
+from edge_s4op.errors import CertificateError, UsageError
 from edge_s4op.messages import (
     ArtifactInfo,
     Certificate,
@@ -23,7 +23,7 @@ from edge_s4op.messages import (
     SensorSummary,
     Telemetry,
 )
-from edge_s4op.profiler.certificate import CertificateError, make_certificate, read_certificate, verify
+from edge_s4op.profiler.certificate import make_certificate, read_certificate, verify
 from edge_s4op.profiler.compare import comparison_of
 from edge_s4op.profiler.deadline import deadline_of
 from edge_s4op.profiler.device import device_facts

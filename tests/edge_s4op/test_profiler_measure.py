@@ -280,9 +280,12 @@ def test_the_board_is_watched_while_latencies_are_sampled() -> None:
     assert (result.deadline.worst.at_ms, result.deadline.worst.board) == (5, "25 ms")  # 20 of them warm-up
 
 
-def test_layers_are_profiled_only_where_the_backend_can() -> None:
-    with pytest.raises(MeasurementError, match="cannot tell its layers apart"):
-        run(quiet(), layers=True)
+def test_layers_are_profiled_where_asked_for_and_the_backend_can() -> None:
+    artifact = tiny.linear_artifact()
+    for layers in (True, False):
+        measured = measure(open_runner(artifact), request(layers=layers, max_duration_ms=50))
+        assert (measured.result.layers is not None) is layers
+    assert run(quiet(), layers=True)[0].layers is None  # a backend without a profiler
 
 
 def test_the_same_stream_gives_the_same_result() -> None:
@@ -307,7 +310,7 @@ def test_stopping_early_keeps_the_medians_interval_honest() -> None:
     for seed in range(300):
         latency = run(noisy(sigma=0.05, seed=seed), warmup_ms=0)[0].latency_ms
         covered.append(latency.median_interval.low <= 5 <= latency.median_interval.high)
-    assert np.mean(covered) >= 0.9  # 0.935 to 0.945 in long simulations
+    assert np.mean(covered) >= 0.93
 
 
 @pytest.mark.parametrize("first", [1, 10, 5000])

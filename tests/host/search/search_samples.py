@@ -51,7 +51,9 @@ def save_unpruned(folder: Path) -> Path:
 def agent_in_process(data_dir: Path, **changes: Callable[..., object]) -> Iterator[AgentClient]:
     """A client of a real agent app; `changes` replace functions of the machine it runs on."""
     device: Device = replace(local_device(), **changes)
-    app = create_app(open_agent(Settings(data_dir=data_dir), device))
+    # Several devices on one machine: they do not wait for each other.
+    settings = Settings(data_dir=data_dir, device_lock=data_dir / "device.lock")
+    app = create_app(open_agent(settings, device))
     with TestClient(app, raise_server_exceptions=False) as http:
         yield AgentClient(http, sleep=lambda seconds: None)
 
