@@ -180,7 +180,11 @@ class BusyOnGpu(Busy):
 
 def measured(runner: Busy, power: PowerSensor | None) -> Energy | None:
     request = MeasurementRequest(
-        artifact_sha256=tiny.linear_artifact().sha256, warmup_ms=4, min_duration_ms=80, max_duration_ms=80
+        artifact_sha256=tiny.linear_artifact().sha256,
+        warmup_ms=4,
+        max_warmup_ms=4,
+        min_duration_ms=80,
+        max_duration_ms=80,
     )
     result = measure(runner, request, clock=runner.clock, device_fingerprint="f", recorder=recorder_of(power))
     return result.result.energy
