@@ -147,6 +147,16 @@ def test_a_processors_power_is_shown_though_it_is_no_sensor_of_the_board() -> No
     assert (found.name, found.unit, found.mean) == ("power package-0", "W", 5)
 
 
+def test_power_that_fails_leaves_no_energy_and_no_field() -> None:
+    power = Scripted(*[2000.0] * 8, *[5000.0] * 5, OSError("gone"))
+    steady = Scripted(*range(40, 60))
+    recorder = recorder_of(temperature_of(steady), power=PowerSensor("rapl:package-0", power))
+    recorder.idle(on_gpu=False)
+    record(recorder, steady, power)
+    assert recorder.energy(1.0, 10) is None
+    assert names(recorder) == {"temperature gpu"}
+
+
 def test_clocks_may_follow_the_load_at_first_and_not_later() -> None:
     rising, falling = Scripted(*[700.0] * 4, *[1500.0] * 20), Scripted(*[1500.0] * 12, *[900.0] * 12)
     assert record(recorder_of(clock_of(rising)), rising).disturbances() == ()

@@ -134,8 +134,10 @@ class TelemetryRecorder:
 
     def _take(self, board: Board, power: Callable[[float], float | None]) -> Board:
         """Note one reading of everything; the board without sensors that failed."""
-        now_ns, failed = self._clock(), set[str]()
+        now_ns, failed, had_power = self._clock(), set[str](), self._power.works
         reading, power_mw = board.read(failed), power(now_ns / _NS_PER_S)
+        if had_power and not self._power.works:
+            failed.add(self._power_name())
         if power_mw is not None:
             reading.setdefault(self._power_name(), power_mw / 1000)
         self._recording.add(now_ns, reading, failed)
