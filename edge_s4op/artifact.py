@@ -17,7 +17,7 @@ from typing import Literal
 import onnx
 import onnx.shape_inference
 from google.protobuf.message import DecodeError, Message
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_s4op import op
 from edge_s4op.errors import CorruptArtifactError, HashMismatchError
@@ -29,6 +29,8 @@ __all__ = [
     "Manifest",
     "Precision",
     "Preprocessing",
+    "StateInfo",
+    "Streaming",
     "TensorInfo",
     "artifact_from_bytes",
     "artifact_from_model",
@@ -81,6 +83,38 @@ class Preprocessing(_Value):
     std: tuple[float, ...] = ()
 
 
+class StateInfo(_Value):
+    """What a stream carries from one run to the next: output `name_out` is input `name_in` of the next.
+
+    `shape` has -1 for the batch; a new stream's is all zeros.
+    """
+
+    name_in: str
+    name_out: str
+    shape: tuple[int, ...]
+    datatype: Datatype
+
+
+class Streaming(_Value):
+    """How a file takes samples as they come, [B, T, channels] of any T >= 1, with its state beside them.
+
+    The logits are of the mean over every sample so far ("running") or over the last `window` ("sliding").
+    """
+
+    states: tuple[StateInfo, ...] = Field(min_length=1)
+    pooling: Literal["running", "sliding"]
+    window: int | None = Field(default=None, ge=1, description="samples that are pooled; null: all so far")
+    ssm_form: Literal["diagonal", "low_rank"] = Field(
+        description="of the recurrence: diagonal (S4D), or diagonal plus rank one (S4)"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Streaming:
+        if (self.pooling == "sliding") != (self.window is not None):
+            raise ValueError("window belongs to sliding pooling, and sliding pooling to a window")
+        return self
+
+
 class Manifest(_Value):
     """What a model file says about itself."""
 
@@ -103,6 +137,9 @@ class Manifest(_Value):
     precision: Precision = Field(default="fp32", description="of activations and large weights")
     parameters: int
     macs: int = Field(description="multiply-accumulates of one inference, as exported")
+    streaming: Streaming | None = Field(
+        default=None, description="how the file takes samples as they come; null: it takes whole sequences"
+    )
     preprocessing: Preprocessing = Preprocessing()
     class_labels: tuple[str, ...] = ()
     dataset: str | None = None
@@ -136,7 +173,9 @@ def artifact_from_model(model: onnx.ModelProto, manifest: Manifest) -> Artifact:
     stamped.CopyFrom(model)
     kept = [(p.key, p.value) for p in model.metadata_props if p.key != MANIFEST_KEY]
     del stamped.metadata_props[:]
-    onnx.helper.set_model_props(stamped, dict(kept) | {MANIFEST_KEY: manifest.model_dump_json()})
+    # Versions that know no streaming refuse unknown fields: files that have none stay readable for them.
+    text = manifest.model_dump_json(exclude=None if manifest.streaming else {"streaming"})
+    onnx.helper.set_model_props(stamped, dict(kept) | {MANIFEST_KEY: text})
     return artifact_from_bytes(stamped.SerializeToString(deterministic=True), "the exported model")
 
 
@@ -159,6 +198,7 @@ def artifact_from_bytes(content: bytes, where: str, sha256: str | None = None) -
     _check_interface(model, manifest, where)
     _check_operators(model, manifest, where)
     _check_states(model, manifest, where)
+    _check_streaming(manifest, where)
     _check_precision(model, manifest, where)
     return Artifact(content, found, manifest)
 
@@ -255,17 +295,18 @@ def _described(value: onnx.ValueInfoProto) -> str:
 
 def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
     found = [op.channels_of_node(node) for node in model.graph.node if op.is_ssm_conv(node)]
-    if found != [tuple(channels) for channels in manifest.kept_operators]:
+    listed = () if manifest.streaming else manifest.kept_operators  # a recurrence is standard operators
+    if found != [tuple(channels) for channels in listed]:
         raise CorruptArtifactError(
             f"{where}: the SSMConv nodes are not those the manifest lists",
-            expected=f"kept counts {[len(c) for c in manifest.kept_operators]}",
+            expected=f"kept counts {[len(c) for c in listed]}",
             found=f"{[len(c) for c in found]}",
             fix="the file was changed after export: export it again",
         )
 
 
 def _check_states(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
-    if manifest.states is None:
+    if manifest.states is None or manifest.streaming:
         return
     sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     found = [_states_of(node, sizes) for node in model.graph.node if op.is_ssm_conv(node)]
@@ -276,6 +317,25 @@ def _check_states(model: onnx.ModelProto, manifest: Manifest, where: str) -> Non
             found=f"{found}",
             fix="the file was changed after export: export it again",
         )
+
+
+def _check_streaming(manifest: Manifest, where: str) -> None:
+    """Every state of a stream goes in and comes out, in one shape and type."""
+    if manifest.streaming is None:
+        return
+    for state in manifest.streaming.states:
+        for name, side, infos in (
+            (state.name_in, "input", manifest.inputs),
+            (state.name_out, "output", manifest.outputs),
+        ):
+            found = [(info.datatype, info.shape) for info in infos if info.name == name]
+            if found != [(state.datatype, state.shape)]:
+                raise CorruptArtifactError(
+                    f"{where}: the stream's state {state.name_in!r} is no such {side}",
+                    expected=f"{side} {name!r}: {state.datatype} {list(state.shape)}",
+                    found=", ".join(f"{datatype} {list(shape)}" for datatype, shape in found) or "none",
+                    fix="the file was changed after export: export it again",
+                )
 
 
 def _states_of(node: onnx.NodeProto, sizes: Mapping[str, Sequence[int]]) -> int:

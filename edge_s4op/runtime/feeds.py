@@ -47,13 +47,22 @@ def check_feeds(manifest: Manifest, feeds: Mapping[str, Array]) -> None:
 
 
 def random_feeds(manifest: Manifest, batch: int, seed: int = 0) -> dict[str, Array]:
-    """Seeded inputs of `batch` sequences: standard normal, uniform tokens, full lengths."""
+    """Seeded inputs of `batch` sequences: standard normal, uniform tokens, full lengths.
+
+    Of a streaming file: one sample of `batch` new streams, whose states are zero.
+    """
     generator = np.random.default_rng(seed)
-    return {info.name: _random_tensor(info, manifest, batch, generator) for info in manifest.inputs}
+    states = manifest.streaming.states if manifest.streaming else ()
+    new = {
+        state.name_in: np.zeros((batch, *state.shape[1:]), numpy_dtype(state.datatype)) for state in states
+    }
+    drawn = [info for info in manifest.inputs if info.name not in new]
+    return {info.name: _random_tensor(info, manifest, batch, generator) for info in drawn} | new
 
 
 def _random_tensor(info: TensorInfo, manifest: Manifest, batch: int, generator: np.random.Generator) -> Array:
-    shape = tuple(batch if size == -1 else size for size in info.shape)
+    free = (batch, *(1 for _ in info.shape[1:]))  # -1 behind the batch: samples of a stream, one here
+    shape = tuple(own if size == -1 else size for size, own in zip(info.shape, free, strict=False))
     if info.datatype != "INT64":
         return generator.standard_normal(shape, dtype=np.float32).astype(numpy_dtype(info.datatype))
     if info.name == LENGTHS:
