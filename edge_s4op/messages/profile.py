@@ -114,14 +114,17 @@ class Layers(Message):
 
     source: str = Field(description='"onnxruntime profile", "TensorRT IProfiler"')
     runs: int
-    total_ms: float = Field(description="sum over layers; profiling makes it larger than the latency")
+    total_ms: float = Field(description="sum over layers; profiling keeps it from being the latency")
     layers: tuple[LayerTime, ...] = Field(description="in the order of the model")
 
 
 class Memory(Message):
     """Memory of the process that measured, bytes; None where it cannot be read."""
 
-    peak_bytes: int | None = Field(description="most resident memory while sampling")
+    peak_bytes: int | None = Field(
+        description="most resident memory while sampling; where the kernel's record of it may not be started"
+        " anew, what was resident before or after, whichever is more"
+    )
     model_bytes: int | None = Field(description="resident memory that loading and running the model added")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -11,14 +12,19 @@ __all__ = ["OTHER", "layer_of_node", "layers_message"]
 
 OTHER = "(other)"
 
+_BLOCK = re.compile(r"block\d+")
+
 # (layer, operator, ms) of each node that ran, in order
 Run = Sequence[tuple[str, str, float]]
 
 
 def layer_of_node(name: str) -> str:
-    """The layer a node belongs to: "block0/mix" of "block0/mix/value", "head" of "head/linear"."""
-    parts = name.split("/")
-    return "/".join(parts[:2]) if parts[0].startswith("block") else parts[0]
+    """The layer a node belongs to: "block0/mix" of "block0/mix/value", "head" of "head/linear".
+
+    Of other models' nodes, named by the path of their module, it is that path: "net/mlp" of "/net/mlp/Gelu".
+    """
+    parts = name.strip("/").split("/")
+    return "/".join(parts[:2] if _BLOCK.fullmatch(parts[0]) else parts[:-1] or parts)
 
 
 def layers_message(source: str, runs: Sequence[Run]) -> Layers:
@@ -37,9 +43,7 @@ def layers_message(source: str, runs: Sequence[Run]) -> Layers:
     )
 
 
-def _row(
-    name: str, median_ms: float, total_ms: float, by_key: Mapping[tuple[str, str], float]
-) -> LayerTime:
+def _row(name: str, median_ms: float, total_ms: float, by_key: Mapping[tuple[str, str], float]) -> LayerTime:
     operators = {operator: ms for (layer, operator), ms in by_key.items() if layer == name}
     return LayerTime(
         name=name,

@@ -100,11 +100,10 @@ class OnnxRuntimeRunner:
         if self._session is None:
             raise InferenceError("this runner is closed", fix="open the artifact again")
         check_feeds(self._manifest, feeds)
-        options = _session_options(self._options)
+        options, content = _session_options(self._options), self._artifact.content
+        stop = should_stop or (lambda: False)
         try:
-            return profile_layers(
-                self._artifact.content, options, feeds, _open_session, should_stop or (lambda: False)
-            )
+            return profile_layers(content, options, feeds, lambda: self.run(feeds), _open_session, stop)
         except InferenceError:
             raise
         except Exception as error:  # its exceptions share no base but Exception

@@ -2,13 +2,16 @@
 
 What ONNX Runtime makes of a function's body or puts in between (layout changes, fusions) has names of its
 own. It runs between nodes that have kept theirs, so it belongs to the SSMConv that stands between those two
-in the file, else to the layer of the next one. Nodes within a Scan run during the Scan: they are in its time.
+in the file, else to the layer of the next one. Nodes within a Scan run during the Scan: they are in its time,
+and what recording them costs is taken off.
 """
 
 from __future__ import annotations
 
 import bisect
+import functools
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,104 +39,151 @@ def profile_layers(
     content: bytes,
     options: Any,
     feeds: Mapping[str, Array],
+    plain: Callable[[], object],
     open_session: Callable[[bytes, Any], Any],
     should_stop: Callable[[], bool],
 ) -> Layers:
     """Run the file `content` under ONNX Runtime's profiler: once to warm up, then 5 to 100 times within 2 s.
 
-    `options` are those of an ordinary session. Raises InferenceError, also when `should_stop()` is true.
+    `options` are those of an ordinary session, `plain` runs one, as often, to see what profiling costs.
+    Raises InferenceError, also when `should_stop()` is true.
     """
+    plain_s = _run(plain, should_stop)
     with tempfile.TemporaryDirectory(prefix="s4op-profile-") as folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = open_session(content, options)
-        _run(session, feeds, should_stop)
+        _run(lambda: session.run(None, dict(feeds)), should_stop)
         events = json.loads(Path(session.end_profiling()).read_text())
-    return layers_of_profile(events, content)
+    return layers_of_profile(events, content, statistics.median(plain_s) * 1e6)
 
 
-def layers_of_profile(events: Sequence[Event], content: bytes) -> Layers:
-    """The table from a profile's events and the file that ran. The first run warmed up and is left out."""
+def layers_of_profile(events: Sequence[Event], content: bytes, plain_us: float) -> Layers:
+    """The table from a profile's events, the file that ran, and what a run takes without a profiler.
+
+    The first run warmed up and is left out.
+    """
     nodes = [(node.name, _is_ssm(node)) for node in onnx.load_model_from_string(content).graph.node]
     file = _File.of(nodes)
-    return layers_message("onnxruntime profile", [file.named(run) for run in _runs(events)][1:])
+    runs = list(_runs(events))[1:]
+    return layers_message("onnxruntime profile", [file.named(run.timed(plain_us)) for run in runs])
 
 
-def _run(session: Any, feeds: Mapping[str, Array], should_stop: Callable[[], bool]) -> None:
-    began, runs = time.monotonic(), -1  # the first warms up
-    while runs < _FEWEST or (runs < _MOST and time.monotonic() - began < _AT_MOST_S):
+def _run(run: Callable[[], object], should_stop: Callable[[], bool]) -> list[float]:
+    """Seconds of each run but the first, which warms up."""
+    began = time.monotonic()
+    seconds: list[float] = []
+    while len(seconds) <= _FEWEST or (len(seconds) <= _MOST and time.monotonic() - began < _AT_MOST_S):
         if should_stop():
             raise InferenceError("the profile was cancelled")
-        session.run(None, dict(feeds))
-        runs += 1
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
 
 
-def _runs(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """The node events of each run, in order, without those nested in others."""
+@dataclass(frozen=True)
+class _Timed:
+    """A node that ran: name, operator, time."""
+
+    name: str
+    operator: str
+    us: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The node events of one run, by start, the enclosing before the enclosed, and what the run took."""
+
+    events: Sequence[Event]
+    us: float
+
+    def timed(self, plain_us: float) -> list[_Timed]:
+        """Nodes that no other encloses, without what it cost to record those that they enclose.
+
+        A loop's body is recorded node by node, in the loop's time: for S4D hundreds of records of small
+        operators. A record is taken to cost what the run took longer than without a profiler, over all
+        records; a node keeps at least what the nodes within it took.
+        """
+        record_us = max(self.us - plain_us, 0.0) / max(len(self.events), 1)
+        return [_timed(outer, inner, record_us) for outer, inner in _nested(self.events)]
+
+
+def _timed(outer: Event, inner: Sequence[Event], record_us: float) -> _Timed:
+    within_us = sum(event["dur"] for event in inner)
+    us = max(outer["dur"] - record_us * len(inner), within_us)
+    return _Timed(outer["name"].removesuffix(_SUFFIX), str(outer["args"].get("op_name", "?")), us)
+
+
+def _runs(events: Sequence[Event]) -> Iterator[_Run]:
     nodes = sorted((e for e in events if _is_node(e)), key=lambda e: (e["ts"], -e["dur"]))
     starts = [event["ts"] for event in nodes]
     for run in sorted((e for e in events if e.get("name") == "model_run"), key=lambda e: e["ts"]):
         first = bisect.bisect_left(starts, run["ts"])
         last = bisect.bisect_right(starts, run["ts"] + run["dur"])
-        yield list(_outermost(nodes[first:last]))
+        yield _Run(nodes[first:last], run["dur"])
 
 
 def _is_node(event: Event) -> bool:
     return event.get("cat") == "Node" and str(event.get("name", "")).endswith(_SUFFIX)
 
 
-def _outermost(events: Sequence[Event]) -> Iterator[Event]:
-    """Events come by start, longest first; those that a loop encloses start before it ends."""
-    ends = float("-inf")
+def _nested(events: Sequence[Event]) -> Iterator[tuple[Event, list[Event]]]:
+    """Each event that no other encloses, with those that it does; those start before it ends."""
+    outer: Event | None = None
+    inner: list[Event] = []
     for event in events:
-        if event["ts"] >= ends:
-            ends = event["ts"] + event["dur"]
-            yield event
+        if outer is not None and event["ts"] < outer["ts"] + outer["dur"]:
+            inner.append(event)
+            continue
+        if outer is not None:
+            yield outer, inner
+        outer, inner = event, []
+    if outer is not None:
+        yield outer, inner
 
 
 @dataclass(frozen=True)
 class _File:
-    """The file's node names in order, where the SSMConvs stand, and the first parts of all names."""
+    """The file's nodes in order: names without the leading "/" of traced models, and which are SSMConvs."""
 
-    index: Mapping[str, int]
-    ssm: Mapping[int, str]
-    roots: frozenset[str]
+    names: tuple[str, ...]
+    ssm: tuple[int, ...]
 
     @classmethod
     def of(cls, nodes: Sequence[tuple[str, bool]]) -> _File:
-        index = {name: position for position, (name, _) in enumerate(nodes)}
-        ssm = {position: name for position, (name, is_ssm) in enumerate(nodes) if is_ssm}
-        return cls(index, ssm, frozenset(name.split("/")[0] for name, _ in nodes if name))
+        names = tuple(name.lstrip("/") for name, _ in nodes)
+        return cls(names, tuple(position for position, (_, is_ssm) in enumerate(nodes) if is_ssm))
 
-    def named(self, run: Sequence[Event]) -> list[tuple[str, str, float]]:
-        """(layer, operator, ms) of each event."""
-        names = [event["name"].removesuffix(_SUFFIX) for event in run]
-        at = [self._position(name) for name in names]
-        return [
-            (self._layer(names, at, i), str(event["args"].get("op_name", "?")), event["dur"] / 1000)
-            for i, event in enumerate(run)
-        ]
+    def named(self, run: Sequence[_Timed]) -> list[tuple[str, str, float]]:
+        """(layer, operator, ms) of each node that ran."""
+        at = [self._position(timed.name.lstrip("/")) for timed in run]
+        return [(self._layer(at, i), timed.operator, timed.us / 1000) for i, timed in enumerate(run)]
 
     def _position(self, name: str) -> int | None:
         """Where in the file the node `name` stands, or the one it is made from ("..._nchwc"); or None."""
-        if name in self.index:
-            return self.index[name]
-        if name.split("/")[0] not in self.roots or not name.split("/")[0]:
+        if name in self._index:
+            return self._index[name]
+        if "/" not in name:
             return None
-        origins = [known for known in self.index if known and name.startswith(known)]
-        return self.index[max(origins, key=len)] if origins else None
+        origins = [known for known in self._index if "/" in known and name.startswith(known)]
+        return self._index[max(origins, key=len)] if origins else None
 
-    def _layer(self, names: Sequence[str], at: Sequence[int | None], i: int) -> str:
-        if at[i] is not None:
-            return layer_of_node(names[i])
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names) if name}
+
+    def _layer(self, at: Sequence[int | None], i: int) -> str:
+        here = at[i]
+        if here is not None:
+            return layer_of_node(self.names[here])
         before = next((p for p in reversed(at[:i]) if p is not None), -1)
-        after = next((k for k in range(i + 1, len(at)) if at[k] is not None), None)
-        end = len(self.index) if after is None else at[after]
-        assert end is not None
-        between = [name for position, name in self.ssm.items() if before < position < end]
+        after = next((p for p in at[i + 1 :] if p is not None), None)
+        end = len(self.names) if after is None else after
+        between = [self.names[position] for position in self.ssm if before < position < end]
         if between:
             return layer_of_node(between[0])
-        return OTHER if after is None else layer_of_node(names[after])
+        return OTHER if after is None else layer_of_node(self.names[after])
 
 
 def _is_ssm(node: onnx.NodeProto) -> bool:

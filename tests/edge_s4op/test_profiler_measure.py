@@ -290,7 +290,8 @@ def test_layers_are_profiled_where_asked_for_and_the_backend_can() -> None:
 
 def test_the_same_stream_gives_the_same_result() -> None:
     first, again = (run(noisy(sigma=0.3)) for _ in range(2))
-    assert first[0] == again[0]
+    results = [result.model_copy(update={"memory": None}) for result, _ in (first, again)]  # the process's
+    assert results[0] == results[1]
     assert np.array_equal(first[1], again[1])
 
 

@@ -66,27 +66,46 @@ def run_event(ts: int, dur: int) -> dict[str, Any]:
     return {"cat": "Session", "name": "model_run", "ts": ts, "dur": dur, "args": {}}
 
 
-def test_what_a_loop_runs_is_in_the_loops_time_and_the_first_run_warms_up() -> None:
+def looped(loop_us: int, inner_us: int = 100, run_us: int = 9990) -> list[list[dict[str, Any]]]:
+    """Events of one run: an encoder, a loop of two nodes, GLU."""
+    return [
+        event("encoder/matmul", "MatMul", 0, 500),
+        event("Mul_1", "Mul", 600, inner_us),
+        event("Mul_1", "Mul", 600 + inner_us, inner_us),
+        event("Scan_70", "Scan", 500, loop_us),
+        event("block0/mix/image", "Reshape", 9550, 20),
+        event("ReorderInput", "ReorderInput", 9600, 50),
+        event("block0/mix/value_nchwc", "Conv", 9700, 200),
+        run_event(0, run_us),
+    ]
+
+
+def table_of(runs: list[Any], plain_us: float = 9990) -> dict[str, dict[str, float]]:
     content = export_model(sample_model()).content
-    events = []
-    for began, loop_us in ((0, 9000), (10_000, 1000), (20_000, 3000)):
-        events += [
-            event("encoder/matmul", "MatMul", began, 500),
-            event("Mul_1", "Mul", began + 600, 100),
-            event("Mul_1", "Mul", began + 700, 100),
-            event("Scan_70", "Scan", began + 500, loop_us),
-            event("block0/mix/image", "Reshape", began + 9550, 20),
-            event("ReorderInput", "ReorderInput", began + 9600, 50),
-            event("block0/mix/value_nchwc", "Conv", began + 9700, 200),
-            run_event(began, 9990),
-        ]
-    layers = layers_of_profile(events, content)
-    assert layers.runs == 2
-    assert {row.name: row.operators for row in layers.layers} == {
+    later = [[{**e, "ts": e["ts"] + i * 20_000} for e in events] for i, events in enumerate(runs)]
+    layers = layers_of_profile([e for events in later for e in events], content, plain_us)
+    assert layers.runs == len(runs) - 1
+    return {row.name: row.operators for row in layers.layers}
+
+
+def test_what_a_loop_runs_is_in_the_loops_time_and_the_first_run_warms_up() -> None:
+    assert table_of([looped(9000), looped(1000), looped(3000)]) == {
         "encoder": {"MatMul": 0.5},
         "block0/ssm": {"Scan": 2.0},
         "block0/mix": {"Conv": 0.2, "ReorderInput": 0.05, "Reshape": 0.02},
     }
+
+
+def test_what_recording_a_loops_nodes_costs_is_taken_off() -> None:
+    """700 us more than without a profiler, over seven records: two of them in the loop."""
+    table = table_of([looped(3000), looped(3000)], plain_us=9290)
+    assert table["block0/ssm"] == {"Scan": 2.8}
+    assert table["block0/mix"]["Conv"] == 0.2
+
+
+def test_a_loop_keeps_what_its_nodes_took() -> None:
+    table = table_of([looped(3000, inner_us=700)] * 2, plain_us=1)
+    assert table["block0/ssm"] == {"Scan": 1.4}
 
 
 def test_a_layer_that_ran_in_some_runs_only_counts_as_nothing_in_the_others() -> None:
@@ -96,7 +115,14 @@ def test_a_layer_that_ran_in_some_runs_only_counts_as_nothing_in_the_others() ->
 
 @pytest.mark.parametrize(
     ("node", "layer"),
-    [("block0/mix/value", "block0/mix"), ("head/linear", "head"), ("encoder/matmul", "encoder"), ("y", "y")],
+    [
+        ("block0/mix/value", "block0/mix"),
+        ("block12/ssm", "block12/ssm"),
+        ("head/linear", "head"),
+        ("encoder/matmul", "encoder"),
+        ("/net/mlp/Gelu", "net/mlp"),
+        ("y", "y"),
+    ],
 )
 def test_a_layer_is_the_beginning_of_its_nodes_names(node: str, layer: str) -> None:
     assert layer_of_node(node) == layer

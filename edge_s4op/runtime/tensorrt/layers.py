@@ -75,6 +75,7 @@ def profiled(
 
 def _nodes_in(text: str, nodes: Sequence[str]) -> list[str]:
     """Known nodes in `text`; of a range "a...b" both ends and every node of the file between them."""
+    nodes = [node.lstrip("/") for node in nodes]  # traced models' begin with it, and so may TensorRT's
     index = {node: position for position, node in enumerate(nodes)}
     found: list[str] = []
     for word in text.replace(_RANGE, f" {_RANGE} ").split():
