@@ -19,7 +19,7 @@ from edge_s4op.runtime.feeds import numpy_dtype
 from edge_s4op.runtime.protocol import Array, Runner
 from edge_s4op.runtime.streaming_checks import check_samples, check_state
 
-__all__ = ["StreamModel", "StreamState", "open_stream_model"]
+__all__ = ["StreamModel", "StreamState", "open_stream_model", "state_bytes"]
 
 SAMPLES = "input"
 LOGITS = "logits"
@@ -60,6 +60,11 @@ def open_stream_model(runner: Runner) -> StreamModel:
     return StreamModel(runner, streaming)
 
 
+def state_bytes(streaming: Streaming) -> int:
+    """Bytes that the state of one stream takes."""
+    return sum(math.prod(info.shape[1:]) * numpy_dtype(info.datatype).itemsize for info in streaming.states)
+
+
 class StreamModel:
     """A streaming file on a runner. As safe for concurrent use as the runner is; it owns nothing."""
 
@@ -79,9 +84,7 @@ class StreamModel:
 
     def state_bytes(self, batch: int = 1) -> int:
         """Bytes that the state of `batch` streams takes."""
-        return batch * sum(
-            math.prod(info.shape[1:]) * numpy_dtype(info.datatype).itemsize for info in self._streaming.states
-        )
+        return batch * state_bytes(self._streaming)
 
     def new_state(self, batch: int = 1) -> StreamState:
         """The state of `batch` streams that have seen nothing. Raises UsageError for batch < 1."""
