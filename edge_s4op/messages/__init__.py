@@ -35,7 +35,7 @@ from edge_s4op.messages.profile import (
     Telemetry,
     Verdict,
 )
-from edge_s4op.messages.serving import ServedModel, ServeRequest
+from edge_s4op.messages.serving import RepositoryEntry, ServedModel, ServeRequest
 
 __all__ = [
     "MODEL_NAME_PATTERN",
@@ -67,6 +67,7 @@ __all__ = [
     "PartStatistics",
     "Parts",
     "RebuildVariance",
+    "RepositoryEntry",
     "Samples",
     "SensorSummary",
     "ServeRequest",
