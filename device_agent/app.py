@@ -9,9 +9,19 @@ from dataclasses import dataclass, field
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 
-from device_agent import routes_artifacts, routes_device, routes_measurements, routes_models, routes_v2
+from device_agent import (
+    routes_artifacts,
+    routes_device,
+    routes_measurements,
+    routes_metrics,
+    routes_models,
+    routes_overview,
+    routes_page,
+)
 from device_agent.agent import Agent
 from device_agent.errors import install_error_handlers
+from device_agent.request_log import RequestLog
+from device_agent.v2 import routes
 
 __all__ = ["create_app"]
 
@@ -20,7 +30,7 @@ __all__ = ["create_app"]
 class _Limiters:
     """Threads set apart for what may block long, so that it cannot keep short requests waiting."""
 
-    inference: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
+    tensors: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))  # of large requests
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
     loading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))  # they only wait
 
@@ -41,6 +51,10 @@ def create_app(agent: Agent) -> FastAPI:
     app.state.agent = agent
     app.state.limiters = _Limiters()
     install_error_handlers(app)
-    for module in (routes_device, routes_artifacts, routes_measurements, routes_models, routes_v2):
+    routes.install(app)
+    for module in (routes_device, routes_artifacts, routes_measurements, routes_models):
         app.include_router(module.router)
+    for module in (routes_overview, routes_metrics, routes_page):
+        app.include_router(module.router)
+    app.add_middleware(RequestLog, access_log=agent.settings.access_log)
     return app

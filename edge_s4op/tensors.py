@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edge_s4op.errors import BadInferenceInputError
 
-__all__ = ["array_from_json", "json_from_array"]
+__all__ = ["array_from_json", "datatype_of", "json_from_array", "tensor_head"]
 
 Array = npt.NDArray[Any]
 
@@ -29,6 +29,13 @@ _MAX_RANK = 32  # NumPy 1's limit; the product of more sizes takes long and cann
 
 def json_from_array(name: str, array: np.ndarray) -> dict[str, Any]:
     """A JSON tensor, flat. Raises BadInferenceInputError for another dtype, NaN or infinity."""
+    datatype = datatype_of(name, array)
+    _check_finite(name, array)
+    return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array.ravel().tolist()}
+
+
+def datatype_of(name: str, array: np.ndarray) -> str:
+    """The protocol's name of an array's dtype, "FP32". Raises BadInferenceInputError for another dtype."""
     datatype = _DATATYPES.get(array.dtype)
     if datatype is None:
         raise BadInferenceInputError(
@@ -36,17 +43,12 @@ def json_from_array(name: str, array: np.ndarray) -> dict[str, Any]:
             expected=f"one of {', '.join(str(dtype) for dtype in _DATATYPES)}",
             fix="convert it with .astype(...)",
         )
-    _check_finite(name, array)
-    return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array.ravel().tolist()}
+    return datatype
 
 
 def array_from_json(tensor: Mapping[str, Any]) -> tuple[str, Array]:
     """Name and array of a JSON tensor. Raises BadInferenceInputError, naming what is wrong."""
-    name = tensor.get("name")
-    if not isinstance(name, str):
-        raise BadInferenceInputError("a tensor has no name", expected="a string 'name'", found=repr(name))
-    dtype = _dtype_of(name, tensor.get("datatype"))
-    shape = _shape_of(name, tensor.get("shape"))
+    name, dtype, shape = tensor_head(tensor)
     if not isinstance(tensor.get("data"), list):
         raise BadInferenceInputError(f"tensor {name!r} has no data", expected="a list 'data' of numbers")
     values = _flattened(name, tensor["data"], shape)
@@ -54,12 +56,21 @@ def array_from_json(tensor: Mapping[str, Any]) -> tuple[str, Array]:
     return name, _array(name, values, dtype, shape)
 
 
+def tensor_head(tensor: Mapping[str, Any]) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+    """Name, dtype and shape of a tensor, its data apart. Raises BadInferenceInputError."""
+    name = tensor.get("name")
+    if not isinstance(name, str):
+        found = repr(name)[:80]
+        raise BadInferenceInputError("a tensor has no name", expected="a string 'name'", found=found)
+    return name, _dtype_of(name, tensor.get("datatype")), _shape_of(name, tensor.get("shape"))
+
+
 def _dtype_of(name: str, datatype: object) -> np.dtype[Any]:
     if not isinstance(datatype, str) or datatype not in _DTYPES:
         raise BadInferenceInputError(
             f"tensor {name!r} has no datatype known here",
             expected=f"one of {', '.join(_DTYPES)}",
-            found=repr(datatype),
+            found=repr(datatype)[:80],
         )
     return np.dtype(_DTYPES[datatype])
 

@@ -196,13 +196,6 @@ def test_a_body_beyond_the_limit_is_413(start) -> None:
     assert "200 bytes" in answer.json()["error"]
 
 
-def test_binary_tensors_are_refused_clearly(served: httpx.Client) -> None:
-    headers = {"Inference-Header-Content-Length": "10"}
-    answer = served.post("/v2/models/m/infer", content=b"{}" * 9, headers=headers)
-    assert answer.status_code == 400
-    assert "binary" in answer.json()["error"]
-
-
 @pytest.mark.parametrize("name", ["unknown", "M"])
 def test_an_unknown_model_is_404(served: httpx.Client, name: str) -> None:
     paths = [f"/v2/models/{name}", f"/v2/models/{name}/ready", f"/v2/models/{name}/versions/1"]

@@ -1,0 +1,116 @@
+"""POST /v2/models/{name}/infer: from a request's bytes to the answer's, the model in between.
+
+A plain Starlette endpoint: what FastAPI does for a request with dependencies and response models takes
+longer than small models run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from device_agent.agent import Agent
+from device_agent.bodies import read_body
+from device_agent.v2.answer import Body, answer_to
+from device_agent.v2.compression import accepted_encoding, compressed, decompressed
+from device_agent.v2.names import check_version
+from device_agent.v2.refusal import bad_request
+from device_agent.v2.request import InferRequest, read_request
+from device_agent.v2.served import Answered, Served, Wanted, served_of
+from edge_s4op.artifact import Manifest
+from edge_s4op.tensors_binary import HEADER_LENGTH, header_length_of
+
+__all__ = ["infer"]
+
+T = TypeVar("T")
+
+# More than this is read and written in a thread: it would keep every other request waiting, 64 KiB of
+# JSON for about 1 ms.
+_LARGE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Headers:
+    """Those headers of a request that matter here, as they came."""
+
+    header_length: tuple[str, ...]
+    content_encoding: str
+    accept_encoding: str
+
+
+async def infer(request: Request) -> Response:
+    """Run one batch."""
+    agent: Agent = request.app.state.agent
+    path = request.path_params
+    check_version(path.get("version", "1"))
+    served = served_of(agent.serving, path["name"])
+    headers = _headers_of(request)
+    content = await read_body(request, agent.settings.max_body_bytes)
+    large = len(content) > _LARGE_BYTES or headers.content_encoding != ""
+    read = partial(_read, content, headers, served.manifest, agent.settings.max_body_bytes)
+    wanted = await _in_thread(request, read) if large else read()
+    answered = await _answered(agent, served, wanted)
+    large = sum(array.nbytes for array in answered.outputs.values()) > _LARGE_BYTES
+    write = partial(_response, wanted, served, answered, headers.accept_encoding)
+    return await _in_thread(request, write) if large else write()
+
+
+async def _answered(agent: Agent, served: Served, request: InferRequest) -> Answered:
+    parameters = request.parameters
+    if parameters.sequence is None:
+        wanted = Wanted(request.feeds, parameters.priority, parameters.timeout_s)
+        return await asyncio.wrap_future(served.submit(wanted))
+    sequences = getattr(agent, "sequences", None)
+    if sequences is None:
+        raise bad_request(f"model {served.name!r} keeps no state", "a request without sequence_id")
+    sequence = parameters.sequence
+    answered: Answered = await sequences.infer(
+        served.name, sequence.identity, sequence.start, sequence.end, request.feeds
+    )
+    return answered
+
+
+def _headers_of(request: Request) -> _Headers:
+    found: dict[bytes, list[str]] = {}
+    for key, value in request.scope["headers"]:
+        if key in _WATCHED:
+            found.setdefault(key, []).append(value.decode("latin-1").strip())
+    length, content, accept = (found.get(key, []) for key in _WATCHED)
+    return _Headers(tuple(length), ", ".join(content).lower(), ", ".join(accept))
+
+
+_WATCHED = (HEADER_LENGTH.lower().encode(), b"content-encoding", b"accept-encoding")
+
+
+def _read(content: bytes, headers: _Headers, manifest: Manifest, limit_bytes: int) -> InferRequest:
+    plain = decompressed(content, headers.content_encoding, limit_bytes)
+    return read_request(plain, header_length_of(headers.header_length, len(plain)), manifest)
+
+
+def _response(request: InferRequest, served: Served, answered: Answered, accept_encoding: str) -> Response:
+    body = answer_to(request, served.name, served.manifest, answered.outputs, answered.variant)
+    headers = {} if answered.variant is None else {"s4op-variant": answered.variant}
+    kind = "application/json"
+    if body.header_length is not None:
+        kind, headers[HEADER_LENGTH] = "application/octet-stream", str(body.header_length)
+    return Response(_encoded(body, accept_encoding, headers), headers=headers, media_type=kind)
+
+
+def _encoded(body: Body, accept_encoding: str, headers: dict[str, str]) -> bytes:
+    """The body as it goes out, and in `headers` how it is encoded."""
+    encoding = accepted_encoding(accept_encoding) if accept_encoding else None
+    short = None if encoding is None else compressed(body.content, encoding)
+    if encoding is None or short is None:
+        return body.content
+    headers["Content-Encoding"] = encoding
+    return short
+
+
+async def _in_thread(request: Request, work: partial[T]) -> T:
+    return await to_thread.run_sync(work, limiter=request.app.state.limiters.tensors)
