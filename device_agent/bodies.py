@@ -12,12 +12,13 @@ from pydantic import BaseModel, ValidationError
 
 from device_agent.errors import RequestError, validation_sentence
 
-__all__ = ["Body", "json_body", "read_body"]
+__all__ = ["BODY_KIND", "Body", "json_body", "read_body"]
 
 M = TypeVar("M", bound=BaseModel)
 
 _MAX_MESSAGE_BYTES = 1 << 20  # of a /v1 message; they are a few hundred bytes
 _IDLE_S = 30.0
+BODY_KIND = "body_kind"  # attribute of what `json_body` makes: the message it reads
 
 
 class Body:
@@ -79,4 +80,5 @@ def json_body(kind: type[M]) -> Callable[[Request], Coroutine[Any, Any, M]]:
                 f"the body is no {kind.__name__}: {validation_sentence(error.errors())}", status_code=400
             ) from error
 
+    setattr(read, BODY_KIND, kind)  # FastAPI does not see it, /openapi.json is to tell it
     return read

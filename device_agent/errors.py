@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from device_agent.request_log import REQUEST_ID
 from edge_s4op.errors import (
     ArtifactError,
     BadInferenceInputError,
@@ -157,4 +158,6 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     # Starlette raises the exception again after this answer, and the server logs its traceback.
     _log.error("%s %s -> 500: unexpected %r", request.method, request.url.path, error)
-    return error_response(500, f"internal error ({type(error).__name__}); the agent's log has the details")
+    text = f"internal error ({type(error).__name__}); the agent's log has the details"
+    # This answer is sent outside the middleware that adds the id to all others.
+    return error_response(500, text, {"X-Request-Id": request.scope.get(REQUEST_ID, "unknown")})

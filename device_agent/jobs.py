@@ -88,6 +88,10 @@ class JobQueue:
         """Ids of the measurements that wait or run and need an artifact."""
         return self._records.unended_of(artifact_sha256)
 
+    def counts(self) -> dict[JobState, int]:
+        """How many measurements are in each state that any is in."""
+        return self._records.counts()
+
     def latest(self, limit: int, state: JobState | None = None) -> list[Job]:
         """The newest measurements, newest first; only those in `state` if given."""
         return [self.with_progress(job) for job in self._records.latest(limit, state)]

@@ -66,6 +66,11 @@ class JobRecords:
             )
         return job
 
+    def counts(self) -> dict[JobState, int]:
+        """How many measurements are in each state that any is in."""
+        with self._database.transaction() as connection:
+            return dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+
     def unended_of(self, artifact_sha256: str) -> list[str]:
         """Ids of the measurements that wait or run and need an artifact, also as their baseline."""
         with self._database.transaction() as connection:

@@ -24,6 +24,20 @@ def artifacts(agent: TheAgent) -> list[ArtifactInfo]:
     return agent.store.all()
 
 
+@router.post("")
+async def post_artifact(agent: TheAgent, request: Request, response: Response) -> ArtifactInfo:
+    """As PUT, for who cannot compute the hash (a page served over plain HTTP): the answer has it.
+
+    It shows what was received, not that it is what was sent; where the hash is known, PUT says both.
+    """
+    body = Body(request, agent.settings.max_artifact_bytes, agent.settings.upload_idle_s)
+    limiter = request.app.state.limiters.uploads
+    info, new = await to_thread.run_sync(agent.store.receive_unnamed, body.pieces(), limiter=limiter)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/v1/artifacts/{info.sha256}"
+    return info
+
+
 @router.get("/{sha256}")
 @router.head("/{sha256}")
 def artifact(agent: TheAgent, sha256: Sha256) -> ArtifactInfo:

@@ -7,7 +7,9 @@ import hashlib
 import logging
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from device_agent.database import Database
@@ -20,6 +22,8 @@ from edge_s4op.messages import ArtifactInfo
 __all__ = ["ArtifactStore"]
 
 _log = logging.getLogger("device_agent.store")
+
+_PIECE_BYTES = 1 << 20
 
 
 class ArtifactStore:
@@ -62,6 +66,16 @@ class ArtifactStore:
         _log.info("stored artifact %s, %d bytes", sha256[:12], info.size_bytes)
         return info, True
 
+    def receive_unnamed(self, pieces: Iterable[bytes]) -> tuple[ArtifactInfo, bool]:
+        """As `receive`, for who cannot tell the hash: the content names itself. It is written twice."""
+        try:
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                sha256 = _hashed(pieces, file.write)
+                file.seek(0)
+                return self.receive(sha256, iter(partial(file.read, _PIECE_BYTES), b""))
+        except OSError as error:
+            raise StorageError(f"cannot write to {self._folder}: {error.strerror or error}") from error
+
     def find(self, sha256: str) -> ArtifactInfo | None:
         """What is known of a stored file; None also when it has gone from the folder (send it again)."""
         with self._database.transaction() as connection:
@@ -80,6 +94,14 @@ class ArtifactStore:
         with self._database.transaction() as connection:
             rows = connection.execute("SELECT * FROM artifacts ORDER BY sha256").fetchall()
         return [_info_of(row) for row in rows]
+
+    def usage(self) -> tuple[int, int]:
+        """How many files are stored, and their size in bytes."""
+        with self._database.transaction() as connection:
+            count, size_bytes = connection.execute(
+                "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM artifacts"
+            ).fetchone()
+        return count, size_bytes
 
     def read(self, sha256: str) -> Artifact:
         """Read and verify a stored file. A damaged one is dropped, so that it can be sent again."""

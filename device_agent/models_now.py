@@ -1,0 +1,82 @@
+"""What can be said of each served model at this moment; nothing of the parts an agent does not have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_agent.agent import Agent
+from device_agent.statistics import Duration
+from edge_s4op.errors import S4opError
+from edge_s4op.messages import ServedModel
+
+__all__ = ["Counted", "ModelNow", "StreamsNow", "models_now", "streams_now"]
+
+_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How often something happened, and how long it took in all."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelNow:
+    """A served model, what it has done since it was loaded, and latencies of the last while.
+
+    `durations` are Triton's: success, fail, queue, compute_input, compute_infer, compute_output.
+    """
+
+    served: ServedModel
+    variant: str | None = None
+    queue_depth: int | None = None
+    durations: dict[str, Counted] | None = None
+    inference_count: int | None = None
+    execution_count: int | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    rate_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class StreamsNow:
+    """Open streams, and the memory their states take."""
+
+    count: int
+    state_bytes: int
+
+
+def models_now(agent: Agent) -> list[ModelNow]:
+    """Every served model, by name."""
+    return [_model_now(agent, served) for served in agent.serving.all()]
+
+
+def streams_now(agent: Agent) -> StreamsNow | None:
+    """None: this agent serves no streams."""
+    streams = getattr(agent, "streams", None)
+    return None if streams is None else StreamsNow(streams.count, streams.state_bytes)
+
+
+def _model_now(agent: Agent, served: ServedModel) -> ModelNow:
+    try:
+        model = agent.serving.model(served.name)
+    except (S4opError, AttributeError):  # not loaded: there is nothing to count
+        return ModelNow(served)
+    counters, (p50_ms, p99_ms, rate_per_s) = model.statistics.snapshot(), model.statistics.window()
+    return ModelNow(
+        served=served,
+        variant=getattr(model, "variant", None),
+        queue_depth=getattr(model, "depth", None),
+        durations={name: _counted(getattr(counters, name)) for name in _DURATIONS},
+        inference_count=counters.inference_count,
+        execution_count=counters.execution_count,
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
+        rate_per_s=rate_per_s,
+    )
+
+
+def _counted(duration: Duration) -> Counted:
+    return Counted(duration.count, duration.ns * 1e-9)
