@@ -26,6 +26,7 @@ from edge_s4op.files import write_bytes
 __all__ = [
     "MANIFEST_KEY",
     "Artifact",
+    "Datatype",
     "Manifest",
     "Precision",
     "Preprocessing",

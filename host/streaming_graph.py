@@ -173,7 +173,9 @@ def _encode(g: Branch, model: Classifier) -> str:
     x = "input"
     if not g.is_single:
         x = g.add("encoder/time_first", "Transpose", x, perm=[1, 0] if tokens else [1, 0, 2])
-    x = g.add("encoder/rows", "Reshape", x, "encoder/rows")
+        x = g.add("encoder/rows", "Reshape", x, "encoder/rows")
+    else:
+        x = g.add("encoder/rows", "Squeeze", x, "one")
     if tokens:
         return g.add("encoder/embed", "Gather", "encoder/table", x, axis=0)
     return g.add("encoder/linear", "Gemm", x, "encoder/weight", "encoder/bias")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
-from edge_s4op.artifact import StateInfo
+from edge_s4op.artifact import Datatype, StateInfo
 from host.onnx_nodes import GraphNodes
 from host.streaming_nodes import Branch
 
@@ -30,17 +30,10 @@ class Pooling:
 
     def states(self) -> tuple[StateInfo, ...]:
         """What the mean carries."""
-        rows = 2 if self.window is None else self.window  # the total and its compensation, or the window
-        name = "total" if self.window is None else "recent"
-        return (
-            StateInfo(
-                name_in=f"pool/{name}",
-                name_out=f"pool/next_{name}",
-                shape=(-1, rows, self.classes),
-                datatype="FP32",
-            ),
-            StateInfo(name_in="pool/count", name_out="pool/next_count", shape=(-1,), datatype="INT64"),
-        )
+        count = _state("count", (1,), "INT64")
+        if self.window is not None:
+            return _state("recent", (self.window, self.classes)), count
+        return _state("total", (self.classes,)), _state("lost", (self.classes,)), count
 
     def keep(self, g: GraphNodes) -> None:
         """Put the constants of the nodes into the graph."""
@@ -56,17 +49,15 @@ class Pooling:
 
     def add(self, g: Branch, each: str) -> tuple[str, list[str]]:
         """Add the nodes of a branch: the mean (B, classes), and the next states."""
-        name = self.states()[0].name_in
         count = g.add("pool/counted", "Add", "pool/count", "samples")
         if self.window is None:
-            total, kept = self._running(g, each, name)
+            total, kept = self._running(g, each)
             pooled = count
         else:
-            total, kept = self._sliding(g, each, name)
+            total, kept = self._sliding(g, each)
             pooled = g.add("pool/pooled", "Min", count, "pool/window")
         divisor = g.add("pool/divisor", "Cast", pooled, to=TensorProto.FLOAT)
-        divisor = g.add("pool/divisors", "Unsqueeze", divisor, "pool/axis")
-        return g.add("pool/mean", "Div", total, divisor), [kept, count]
+        return g.add("pool/mean", "Div", total, divisor), [*kept, count]
 
     def _by_time(self, g: Branch, each: str) -> str:
         """(T B, classes) -> (T, B, classes)."""
@@ -74,25 +65,26 @@ class Pooling:
         shape = g.add("pool/time_shape", "Concat", "pool/any_time", batch, "pool/classes", axis=0)
         return g.add("pool/by_time", "Reshape", each, shape)
 
-    def _running(self, g: Branch, each: str, name: str) -> tuple[str, str]:
-        """total' = total + (new - compensation); compensation' = what of it total' has rounded away."""
-        new = each
+    def _running(self, g: Branch, each: str) -> tuple[str, list[str]]:
+        """total' = total + (new - lost); lost' = what total' holds of it too much."""
         if not g.is_single:
-            new = g.add("pool/sum", "ReduceSum", self._by_time(g, each), "pool/first_axis", keepdims=0)
-        new = g.add("pool/new", "Unsqueeze", new, "pool/axis")  # (B, 1, classes)
-        total, lost = g.add_many("pool/parts", "Split", 2, name, axis=1, num_outputs=2)
-        new = g.add("pool/corrected", "Sub", new, lost)
-        after = g.add("pool/total_after", "Add", total, new)
-        took = g.add("pool/took", "Sub", after, total)
-        lost = g.add("pool/lost", "Sub", took, new)
-        kept = g.add("pool/kept", "Concat", after, lost, axis=1)
-        return g.add("pool/total_now", "Squeeze", after, "pool/axis"), kept
+            each = g.add("pool/sum", "ReduceSum", self._by_time(g, each), "pool/first_axis", keepdims=0)
+        new = g.add("pool/corrected", "Sub", each, "pool/lost")
+        total = g.add("pool/sum_now", "Add", "pool/total", new)
+        took = g.add("pool/took", "Sub", total, "pool/total")
+        return total, [total, g.add("pool/lost_now", "Sub", took, new)]
 
-    def _sliding(self, g: Branch, each: str, name: str) -> tuple[str, str]:
+    def _sliding(self, g: Branch, each: str) -> tuple[str, list[str]]:
         if g.is_single:
             new = g.add("pool/new", "Reshape", each, "pool/one_row")
         else:
             new = g.add("pool/new", "Transpose", self._by_time(g, each), perm=[1, 0, 2])
-        both = g.add("pool/both", "Concat", name, new, axis=1)  # (B, N + T, classes)
+        both = g.add("pool/both", "Concat", "pool/recent", new, axis=1)  # (B, N + T, classes)
         kept = g.add("pool/kept", "Slice", both, "pool/from", "pool/to", "pool/axis")
-        return g.add("pool/sum_now", "ReduceSum", kept, "pool/axis", keepdims=0), kept
+        return g.add("pool/sum_now", "ReduceSum", kept, "pool/axis", keepdims=0), [kept]
+
+
+def _state(name: str, shape: tuple[int, ...], datatype: Datatype = "FP32") -> StateInfo:
+    return StateInfo(
+        name_in=f"pool/{name}", name_out=f"pool/next_{name}", shape=(-1, *shape), datatype=datatype
+    )

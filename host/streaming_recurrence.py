@@ -6,8 +6,8 @@ are two real ones, of the state and of the state with its two halves swapped:
     S4D   s' = p s + (1 + i) u                        y = Re sum c s' + d u      diagonal
     S4    s' = p s + l (r . s) + b u                  y = Re sum c s' + d u      diagonal plus rank one
 
-S4D's modes are scaled so that the input drives both halves alike (c takes the factor back). S4's transition is
-not diagonalised: that of LegS cannot be in floating point. It need not be: the bilinear transform of a
+S4D's modes are scaled so that the input drives both halves alike (c takes the factor back). S4's transition
+is not diagonalised: that of LegS cannot be in floating point. It need not be: the bilinear transform of a
 diagonal plus rank-one matrix is another one (Sherman-Morrison), and such a step costs hardly more.
 
 The discrete parameters are computed in float64 and stored in float32. Samples are rows, time before batch.
@@ -31,7 +31,7 @@ __all__ = ["Recurrence", "keep_recurrence", "scanned", "step_macs", "stepped"]
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A layer's operators in the graph: channels with and without one; the initializers' names start alike."""
+    """A layer's operators in the graph: `path` begins its initializers' names, `kept` channels have one."""
 
     path: str
     kept: tuple[int, ...]
@@ -67,7 +67,7 @@ def stepped(g: Branch, own: Recurrence, z: str, state: str) -> tuple[str, str]:
 
 
 def scanned(g: Branch, own: Recurrence, z: str, state: str) -> tuple[str, str]:
-    """T samples, z (T B, H) and the state -> y (T B, H), kept channels first, and the state after the last."""
+    """T samples, z (T B, H) and the state -> y (T B, H), kept channels first, and the last state."""
     path = own.path
     u = _kept(g, own, z)
     batch = g.add(f"{path}/batch", "Shape", state, start=0, end=1)

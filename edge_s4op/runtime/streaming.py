@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,12 +29,13 @@ LOGITS = "logits"
 class StreamState:
     """Where a stream (or `batch` of them) stands: arrays in the manifest's order, and the samples so far.
 
-    Opaque: made by `StreamModel.new_state` and `push`, of use to the same model file only. The arrays are
-    read-only.
+    Opaque: made by `StreamModel.new_state` and `push`, of use to the same model file only (`layout` is its
+    manifest's). The arrays are read-only.
     """
 
     arrays: tuple[Array, ...]
     samples: int
+    layout: Streaming = field(repr=False)
 
     @property
     def batch(self) -> int:
@@ -92,7 +93,7 @@ class StreamModel:
             raise UsageError("a state is of one or more streams", expected="batch >= 1", found=batch)
         infos = self._streaming.states
         arrays = (np.zeros((batch, *info.shape[1:]), numpy_dtype(info.datatype)) for info in infos)
-        return StreamState(tuple(_frozen(array) for array in arrays), 0)
+        return StreamState(tuple(_frozen(array) for array in arrays), 0, self._streaming)
 
     def normalised(self, samples: Array) -> Array:
         """Raw samples (..., d_input) as the model wants them: (x - mean) / std per channel, float32.
@@ -114,11 +115,11 @@ class StreamModel:
         InferenceError when the backend fails. `state` stays valid whatever happens.
         """
         check_samples(self._samples, samples)
-        check_state(self._streaming, state.arrays, samples.shape[0])
+        check_state(self._streaming, state.layout, state.batch, samples.shape[0])
         names = (info.name_in for info in self._streaming.states)
         outputs = self._runner.run({SAMPLES: samples, **dict(zip(names, state.arrays, strict=True))})
         arrays = tuple(_frozen(outputs[info.name_out]) for info in self._streaming.states)
-        return outputs[LOGITS], StreamState(arrays, state.samples + samples.shape[1])
+        return outputs[LOGITS], StreamState(arrays, state.samples + samples.shape[1], self._streaming)
 
     def push_many(
         self, states: Sequence[StreamState], samples: Array
@@ -131,11 +132,11 @@ class StreamModel:
         if len(states) == 0:
             raise BadInferenceInputError("push_many takes the states of one or more streams", found="none")
         for state in states:
-            check_state(self._streaming, state.arrays, 1)
+            check_state(self._streaming, state.layout, state.batch, 1)
         joined = tuple(np.concatenate(arrays) for arrays in zip(*(s.arrays for s in states), strict=True))
-        logits, after = self.push(StreamState(joined, 0), samples)
+        logits, after = self.push(StreamState(joined, 0, self._streaming), samples)
         return logits, tuple(
-            StreamState(_row(after.arrays, index), state.samples + samples.shape[1])
+            StreamState(_row(after.arrays, index), state.samples + samples.shape[1], self._streaming)
             for index, state in enumerate(states)
         )
 

@@ -34,16 +34,23 @@ def check_samples(info: TensorInfo, samples: Array) -> None:
         )
 
 
-def check_state(streaming: Streaming, arrays: tuple[Array, ...], batch: int) -> None:
-    """Raise BadInferenceInputError unless `arrays` are a state of this model, for `batch` streams."""
-    wanted = [((batch, *info.shape[1:]), numpy_dtype(info.datatype)) for info in streaming.states]
-    found = [(array.shape, array.dtype) for array in arrays]
-    if found != wanted:
+def check_state(streaming: Streaming, layout: Streaming, streams: int, rows: int) -> None:
+    """Raise BadInferenceInputError unless a state of `layout`, of `streams` streams, takes `rows` rows here.
+
+    That its arrays are what the layout says the backend checks, as it checks every input.
+    """
+    if layout is not streaming and layout != streaming:
         raise BadInferenceInputError(
-            f"this state is not one of {batch} stream(s) of this model",
-            expected=_shown(wanted),
-            found=_shown(found),
-            fix="push as many rows as the state has streams, onto a state of the same model",
+            "this state is another model's",
+            expected=_shown(streaming),
+            found=_shown(layout),
+            fix="push onto a state that this model made",
+        )
+    if streams != rows:
+        raise BadInferenceInputError(
+            "samples and state are not of the same number of streams",
+            expected=f"samples of {streams} stream(s), as the state",
+            found=rows,
         )
 
 
@@ -67,5 +74,7 @@ def _check_shape(info: TensorInfo, samples: Array) -> None:
         )
 
 
-def _shown(parts: list[tuple[tuple[int, ...], np.dtype[np.generic]]]) -> str:
-    return ", ".join(f"{dtype}{list(shape)}" for shape, dtype in parts)
+def _shown(streaming: Streaming) -> str:
+    pooled = f"the last {streaming.window}" if streaming.window else "all samples"
+    states = ", ".join(f"{state.name_in} {list(state.shape)}" for state in streaming.states)
+    return f"states {states}, mean over {pooled}"
