@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import IO
 from device_agent.database import Database
 from device_agent.device import Device, local_device
 from device_agent.errors import RequestError
+from device_agent.gate import Gate
 from device_agent.jobs import JobQueue
 from device_agent.lease import DeviceLease
 from device_agent.loader import Loader
 from device_agent.measuring import Measuring
+from device_agent.opening import Opener
 from device_agent.records import JobRecords
+from device_agent.remembered import RememberedModels
 from device_agent.serving import Serving
 from device_agent.settings import Settings
 from device_agent.store import ArtifactStore
@@ -25,6 +29,8 @@ from edge_s4op.errors import StorageError
 from edge_s4op.profiler.device_lock import DeviceLock
 
 __all__ = ["Agent", "open_agent"]
+
+_log = logging.getLogger("device_agent")
 
 _STOP_S = 2.0  # how long a running measurement may take to notice that it must end
 
@@ -47,10 +53,7 @@ class Agent:
     def is_ready(self) -> bool:
         """Whether it can take work: files and database open, worker alive."""
         return (
-            not self.stopping.is_set()
-            and self.jobs.is_alive
-            and self.store.is_open
-            and self.database.is_open
+            not self.stopping.is_set() and self.jobs.is_alive and self.store.is_open and self.database.is_open
         )
 
     def start(self) -> None:
@@ -72,8 +75,19 @@ class Agent:
         self.stopping.set()
         self.jobs.changes.progressed()
 
+    def drain(self) -> None:
+        """Stop, and answer the inference requests that wait, as far as `drain_s` allows.
+
+        What is measured stops first: requests may wait for the device.
+        """
+        self.stop()
+        if not self.serving.drain(self.settings.drain_s):
+            _log.warning("not every inference request was answered within %g s", self.settings.drain_s)
+
     def close(self) -> None:
         """Stop the worker (a running measurement goes back to the queue) and release everything.
+
+        Who wants queued requests answered calls `drain` first.
 
         Closing once more does nothing.
         """
@@ -108,7 +122,9 @@ def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLe
             store, device, loader, lease, traffic, stopping, while_measuring=settings.while_measuring
         )
         jobs = JobQueue(JobRecords(database), measuring)
-        serving = Serving(database, store, loader, lease, traffic, stopping, settings.lease_wait_s)
+        gate = Gate(lease, traffic, settings.while_measuring == "share", settings.lease_wait_s)
+        opener = Opener(store, loader, stopping)
+        serving = Serving(RememberedModels(database), opener, gate, stopping)
         opened.pop_all()
     return Agent(settings, device, database, store, lease, jobs, serving, stopping, lock_file)
 

@@ -46,6 +46,9 @@ ALTER TABLE jobs ADD COLUMN device TEXT;
 DROP INDEX jobs_by_state;
 CREATE INDEX jobs_by_rank ON jobs (state, priority DESC, sequence);
 """,
+    """
+ALTER TABLE models ADD COLUMN loaded INTEGER NOT NULL DEFAULT 1;
+""",
 )
 _VERSION = len(_STEPS)
 

@@ -1,23 +1,24 @@
-"""Models being served: loaded once, run under the device lease, remembered across restarts."""
+"""Models being served: loaded once, run by their workers, remembered across restarts."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
 
-from device_agent.database import Database
 from device_agent.errors import RequestError, busy_error, log_build, sentence_of
-from device_agent.lease import DeviceLease
-from device_agent.loader import Loader
+from device_agent.gate import Gate
 from device_agent.loads import Load
-from device_agent.slots import Slot, ready_runner_of, served_model
-from device_agent.store import ArtifactStore
-from device_agent.traffic import Traffic
+from device_agent.opening import Opener
+from device_agent.remembered import RememberedModels
+from device_agent.scheduler import Answered, ClosingError, Scheduler, Wanted
+from device_agent.served import Served
+from device_agent.slots import Slot, Working, ready_model_of, repository_entry, served_model
+from device_agent.statistics import ModelStatistics
 from edge_s4op.errors import S4opError, UnknownModelError
-from edge_s4op.messages import ServedModel, ServeRequest
+from edge_s4op.messages import RepositoryEntry, ServedModel, ServeRequest
 from edge_s4op.runtime import Runner
 
 __all__ = ["Serving"]
@@ -25,6 +26,7 @@ __all__ = ["Serving"]
 _log = logging.getLogger("device_agent.serving")
 
 _STOP_S = 1.0  # how long loads under way may take to notice that the agent ends
+_RELEASE_S = 1.0  # how long who removes a model waits for its memory to be free again
 
 
 class Serving:
@@ -32,30 +34,27 @@ class Serving:
 
     def __init__(
         self,
-        database: Database,
-        store: ArtifactStore,
-        loader: Loader,
-        lease: DeviceLease,
-        traffic: Traffic,
+        remembered: RememberedModels,
+        opener: Opener,
+        gate: Gate,
         stopping: threading.Event,
-        lease_wait_s: float,
     ) -> None:
-        self._database, self._store, self._loader = database, store, loader
-        self._lease, self._traffic = lease, traffic
-        self._stopping, self._lease_wait_s = stopping, lease_wait_s
+        self._remembered, self._opener, self.gate, self._stopping = remembered, opener, gate, stopping
         self._lock = threading.Lock()
-        with database.transaction() as connection:
-            rows = connection.execute("SELECT name, request FROM models").fetchall()
-        self._slots = {row["name"]: Slot(ServeRequest.model_validate_json(row["request"])) for row in rows}
+        self._slots = {
+            name: Slot(request, unloaded=not loaded) for name, (request, loaded) in remembered.all().items()
+        }
         self._loads: dict[str, Load] = {}  # the one that counts under each name; others are `unwanted`
+        self._attached: dict[str, Served] = {}
+        self._retired: set[Scheduler] = set()  # they answer what waits, and then close
 
     def load_all(self) -> None:
         """Load what an earlier run served; a model that fails is listed with its error."""
         with self._lock:
-            slots = list(self._slots.items())
+            slots = [(name, slot) for name, slot in self._slots.items() if not slot.unloaded]
         for name, slot in slots:
             with self._lock:
-                if self._slots.get(name) is not slot or slot.runner or name in self._loads:
+                if self._slots.get(name) is not slot or slot.working or name in self._loads:
                     continue  # a request was quicker
                 load = self._loads[name] = Load(slot.request)
             self._run(name, load, timeout_s=None)
@@ -66,40 +65,81 @@ class Serving:
     def put(self, name: str, request: ServeRequest, wait_s: float | None = None) -> ServedModel | None:
         """Serve an artifact under `name`; None when that has not come about after `wait_s`.
 
-        On any error what was served before stays. The same request again waits for the same load; another
-        one under that name takes its place.
-        Raises RequestError (404 no such artifact, 409 replaced or removed meanwhile, 503 busy), UsageError,
-        ArtifactError, BuildError.
+        On any error what was served before stays; requests that wait for it are answered by it, later ones by
+        the new one. The same request again waits for the same load; another one under that name takes its
+        place.
+
+        Raises RequestError (404 no such artifact, 409 replaced or removed meanwhile, or the name is taken by
+        what is no model; 503 busy), UsageError, ArtifactError, BuildError, InferenceError (it cannot run).
         """
-        request = self._loader.accepted(request)
-        self._store.get(request.artifact_sha256)
+        request = self._opener.accepted(request)
         with self._lock:
+            if name in self._attached:
+                raise RequestError(f"the name {name!r} is taken", status_code=409, fix="remove what has it")
             load, slot = self._loads.get(name), self._slots.get(name)
             if load is None or load.request != request or load.is_forgotten:
                 self._stop_load(name)
-                if slot is not None and slot.runner is not None and slot.request == request:
+                if slot is not None and slot.working is not None and slot.request == request:
                     return served_model(name, slot, None)
                 load = self._begin(name, request)
-        try:
-            return load.result(wait_s)
-        except Exception:
-            self._forget(name, load)  # told
-            raise
+        return self._result(name, load, wait_s)
+
+    def load(self, name: str) -> None:
+        """Load a model that is remembered, and wait for it; one that is ready stays as it is.
+
+        Raises UnknownModelError, and what `put` raises.
+        """
+        with self._lock:
+            load, slot = self._loads.get(name), self._slots.get(name)
+            if load is None or load.has_ended:
+                if slot is None:
+                    raise self._unknown(name)
+                if slot.working is not None:
+                    return
+                load = self._begin(name, slot.request)
+        self._result(name, load, None)
+
+    def unload(self, name: str) -> None:
+        """Release a model but remember it, across restarts too; what waits is still answered.
+
+        Raises UnknownModelError.
+        """
+        with self._lock:
+            slot = self._slots.get(name)
+            if slot is None:
+                raise self._unknown(name)
+            self._remembered.put(name, slot.request, loaded=False)
+            self._slots[name] = Slot(slot.request, unloaded=True)
+            self._stop_load(name)
+        self._retire(slot)
+        _log.info("model %s: unloaded", name)
 
     def remove(self, name: str) -> None:
-        """Stop serving `name`, and loading it. Raises UnknownModelError."""
+        """Stop serving `name`, and loading it; what waits is still answered. Raises UnknownModelError."""
         with self._lock:
             slot = self._slots.get(name)
             if slot is None and name not in self._loads:
                 raise self._unknown(name)
             if slot is not None:
-                with self._database.transaction() as connection:
-                    connection.execute("DELETE FROM models WHERE name = ?", (name,))
+                self._remembered.remove(name)
                 del self._slots[name]
             self._stop_load(name)
         if slot is not None:
-            slot.close()
+            self._retire(slot)
         _log.info("model %s: removed", name)
+
+    def attach(self, name: str, served: Served) -> None:
+        """Let something that is no single model answer under `name`. Raises RequestError 409: it is taken."""
+        with self._lock:
+            if name in self._slots or name in self._loads:
+                what = f"a model is served as {name!r}"
+                raise RequestError(what, status_code=409, fix="remove it, or choose another name")
+            self._attached[name] = served
+
+    def detach(self, name: str) -> None:
+        """Undo `attach`; nothing where nothing was attached."""
+        with self._lock:
+            self._attached.pop(name, None)
 
     def names_of(self, artifact_sha256: str) -> list[str]:
         """Names under which an artifact is served or about to be."""
@@ -110,10 +150,14 @@ class Serving:
 
     def all(self) -> list[ServedModel]:
         """Every served model and every name being loaded, by name."""
+        return [served_model(*entry) for entry in self._entries()]
+
+    def index(self) -> list[RepositoryEntry]:
+        """The same as a model repository lists it, and the names attached."""
         with self._lock:
-            names = sorted({*self._slots, *self._loads})
-            entries = [(name, self._slots.get(name), self._loads.get(name)) for name in names]
-        return [served_model(name, slot, load) for name, slot, load in entries]
+            attached = [RepositoryEntry(name=name, state="READY") for name in self._attached]
+        entries = [repository_entry(*entry) for entry in self._entries()]
+        return sorted(entries + attached, key=lambda entry: entry.name)
 
     def get(self, name: str) -> ServedModel:
         """One served model. Raises UnknownModelError."""
@@ -123,45 +167,58 @@ class Serving:
             raise self._unknown(name)
         return served_model(name, slot, load)
 
-    def ready_runner(self, name: str) -> Runner:
-        """The loaded model. Raises UnknownModelError, RequestError 503 when it is not ready."""
-        return ready_runner_of(name, self._slot(name))
+    def model(self, name: str) -> Served:
+        """What answers under `name`. Raises UnknownModelError, RequestError 503 when it is not ready."""
+        attached = self._attached.get(name)
+        return attached or self._working(name).served
 
-    @contextlib.contextmanager
-    def borrow(self, name: str) -> Iterator[Runner]:
-        """The loaded model, with the device held for it. Raises as `ready_runner` does, and 503 busy."""
-        self.ready_runner(name)  # a request nobody can serve need not wait for the device
-        held = self._lease.hold(
-            f"inference on {name}", timeout_s=self._lease_wait_s, unwanted=self._stopping.is_set
-        )
-        with held, self._locked(name) as slot, self._traffic.inference():
-            yield ready_runner_of(name, slot)
-
-    @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[Slot]:
-        """The present slot of `name`, which cannot be closed inside the block."""
-        while True:
-            slot = self._slot(name)
-            with slot.lock:
-                if self._slot(name) is slot:
-                    yield slot
-                    return
+    def drain(self, drain_s: float) -> bool:
+        """Take no more requests, and answer those that wait, `drain_s` at most; whether all were answered."""
+        with self._lock:
+            working = [slot.working for slot in self._slots.values()]
+            schedulers = [each.scheduler for each in working if each is not None] + list(self._retired)
+        for scheduler in schedulers:
+            scheduler.stop_accepting()
+        deadline = time.monotonic() + drain_s
+        return all([scheduler.close(deadline - time.monotonic()) for scheduler in schedulers])
 
     def close(self) -> None:
-        """Release every model; they stay remembered."""
+        """Release every model; they stay remembered. Who waits yet is refused; `drain` first otherwise."""
         with self._lock:
-            slots, loads = list(self._slots.values()), list(self._loads.values())
+            loads = list(self._loads.values())
         deadline = time.monotonic() + _STOP_S
         for load in loads:
             load.wait(max(deadline - time.monotonic(), 0.0))
-        for slot in slots:
-            slot.close()
+        self.drain(_STOP_S)
+
+    def _entries(self) -> list[tuple[str, Slot | None, Load | None]]:
+        with self._lock:
+            names = sorted({*self._slots, *self._loads})
+            return [(name, self._slots.get(name), self._loads.get(name)) for name in names]
+
+    def _working(self, name: str) -> Working:
+        slot, load = self._slots.get(name), self._loads.get(name)
+        if slot is not None:
+            return ready_model_of(name, slot)
+        if load is None or load.has_ended:
+            raise self._unknown(name)
+        raise busy_error(f"model {name!r} is being loaded")
+
+    def _submit(self, name: str, wanted: Wanted) -> Future[Answered]:
+        """Queue it at the model that is served now."""
+        while True:
+            scheduler = self._working(name).scheduler
+            try:
+                return scheduler.submit(wanted)
+            except ClosingError:
+                if self._working(name).scheduler is scheduler:  # not replaced: the agent stops
+                    raise
 
     def _begin(self, name: str, request: ServeRequest) -> Load:
         """Load it on a thread of its own: the request that asked may go away, and others may join."""
         load = self._loads[name] = Load(request)
         threading.Thread(
-            target=self._run, args=(name, load, self._lease_wait_s), name=f"loading {name}", daemon=True
+            target=self._run, args=(name, load, self.gate.wait_s), name=f"loading {name}", daemon=True
         ).start()
         return load
 
@@ -177,38 +234,54 @@ class Serving:
 
     def _run(self, name: str, load: Load, timeout_s: float | None) -> None:
         try:
-            served = self._install(name, load, self._opened(name, load, timeout_s))
+            served = self._install(name, load, self._opener.open(name, load, timeout_s))
         except Exception as error:
             load.end(self._failure(name, load, error))
         else:
             _log.info("model %s: serves artifact %s", name, load.request.artifact_sha256[:12])
             load.end(served)
 
-    def _opened(self, name: str, load: Load, timeout_s: float | None) -> Runner:
-        def unwanted() -> bool:
-            return load.unwanted.is_set() or self._stopping.is_set()
-
-        with self._loader.hold(f"loading {name}", timeout_s=timeout_s, unwanted=unwanted):
-            artifact = self._store.read(load.request.artifact_sha256)
-            return self._loader.open(artifact, load.request, on_progress=load.report, should_stop=unwanted)
-
     def _install(self, name: str, load: Load, runner: Runner) -> ServedModel:
-        slot = Slot(load.request, runner)
+        slot = Slot(load.request, self._put_to_work(name, load.request, runner))
         try:
             with self._lock:  # database and slots change together, or a restart would serve another model
                 if load.unwanted.is_set() or self._stopping.is_set():
                     raise busy_error("nobody wants it any more")
                 old = self._slots.get(name)
-                if old is None or old.request != load.request:
-                    self._remember(name, load.request)
+                if old is None or old.request != load.request or old.unloaded:
+                    self._remembered.put(name, load.request)
                 self._slots[name] = slot
                 self._loads.pop(name, None)
         except Exception:
-            slot.close()
+            self._retire(slot)
             raise
         if old is not None:
-            old.close()
+            self._retire(old)
         return served_model(name, slot, None)
+
+    def _put_to_work(self, name: str, request: ServeRequest, runner: Runner) -> Working:
+        statistics = ModelStatistics()
+        scheduler = Scheduler(runner, request, self.gate, statistics, name)
+        submit = partial(self._submit, name)
+        served = Served(name, runner.manifest, request, statistics, runner, submit, lambda: scheduler.depth)
+        return Working(served, scheduler)
+
+    def _retire(self, slot: Slot) -> None:
+        """Let it answer what waits; it closes by itself. Returns when it has, or after a moment."""
+        if slot.working is None:
+            return
+        scheduler = slot.working.scheduler
+        with self._lock:
+            self._retired = {other for other in self._retired if not other.wait(0)} | {scheduler}
+        scheduler.stop_accepting()
+        scheduler.wait(_RELEASE_S)
+
+    def _result(self, name: str, load: Load, wait_s: float | None) -> ServedModel | None:
+        try:
+            return load.result(wait_s)
+        except Exception:
+            self._forget(name, load)  # told
+            raise
 
     def _failure(self, name: str, load: Load, error: Exception) -> Exception:
         """What to tell those who wait; a name that has no model is listed with it."""
@@ -221,24 +294,10 @@ class Serving:
         log_build(error)
         with self._lock:
             slot = self._slots.get(name)
-            if slot is not None and slot.runner is None:
+            if slot is not None and slot.working is None:
                 slot.error = sentence_of(error)
         return error
 
-    def _remember(self, name: str, request: ServeRequest) -> None:
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO models VALUES (?, ?)", (name, request.model_dump_json())
-            )
-
-    def _slot(self, name: str) -> Slot:
-        slot, load = self._slots.get(name), self._loads.get(name)
-        if slot is not None:
-            return slot
-        if load is None or load.has_ended:
-            raise self._unknown(name)
-        raise busy_error(f"model {name!r} is being loaded")
-
     def _unknown(self, name: str) -> UnknownModelError:
-        known = ", ".join(sorted(self._slots)) or "none"
+        known = ", ".join(sorted({*self._slots, *self._attached})) or "none"
         return UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         description="refuse: inference waits for a measurement, then gets 503; share: it runs at once, "
         "and the measurement says that it was disturbed",
     )
+    drain_s: float = Field(
+        default=10.0, ge=0, description="how long requests in queues may take once the agent is told to stop"
+    )
     device_lock: Path = Field(
         default_factory=default_device_lock,
         description="file locked meanwhile; the same for all who measure on this machine",

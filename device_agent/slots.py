@@ -1,39 +1,43 @@
-"""One served name: its request, its runner, what the agent says of it."""
+"""One served name: its request, its model at work, what the agent says of it."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from device_agent.errors import RequestError, busy_error, sentence_of
 from device_agent.loads import Load
-from edge_s4op.messages import ServedModel, ServeRequest
-from edge_s4op.runtime import Runner
+from device_agent.scheduler import Scheduler
+from device_agent.served import Served
+from edge_s4op.messages import RepositoryEntry, ServedModel, ServeRequest
 
-__all__ = ["Slot", "ready_runner_of", "served_model"]
+__all__ = ["Slot", "Working", "ready_model_of", "repository_entry", "served_model"]
+
+
+@dataclass(frozen=True)
+class Working:
+    """A loaded model: what requests see, and what runs them."""
+
+    served: Served
+    scheduler: Scheduler
 
 
 @dataclass
 class Slot:
-    """One served name: still to be loaded (neither runner nor error), ready, or failed."""
+    """One served name: ready (`working`), failed (`error`), unloaded, or yet to be loaded (none of them)."""
 
     request: ServeRequest
-    runner: Runner | None = None
+    working: Working | None = None
     error: str | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)  # a runner runs or closes, not both
-
-    def close(self) -> None:
-        """Release the model, once no inference runs on it."""
-        with self.lock:
-            runner, self.runner = self.runner, None
-        if runner is not None:
-            runner.close()
+    unloaded: bool = False
 
 
-def ready_runner_of(name: str, slot: Slot) -> Runner:
+def ready_model_of(name: str, slot: Slot) -> Working:
     """The loaded model. Raises RequestError 503 when it is not ready."""
-    if slot.runner is not None:
-        return slot.runner
+    if slot.working is not None:
+        return slot.working
+    if slot.unloaded:
+        what, fix = f"model {name!r} is unloaded", f"load it: POST /v2/repository/models/{name}/load"
+        raise RequestError(what, status_code=503, fix=fix)
     if slot.error is None:
         raise busy_error(f"model {name!r} is being loaded")
     raise RequestError(
@@ -48,10 +52,32 @@ def served_model(name: str, slot: Slot | None, load: Load | None) -> ServedModel
     known = slot or load
     assert known is not None
     stage, progress = (None, None) if load is None else load.at
-    error = None if slot is None else slot.error
-    if load is not None and load.error is not None:
-        error = sentence_of(load.error)
-    ready = slot is not None and slot.runner is not None
     return ServedModel(
-        name=name, serving=known.request, ready=ready, error=error, stage=stage, progress=progress
+        name=name,
+        serving=known.request,
+        ready=slot is not None and slot.working is not None,
+        unloaded=slot is not None and slot.unloaded,
+        error=_error_of(slot, load),
+        stage=stage,
+        progress=progress,
     )
+
+
+def repository_entry(name: str, slot: Slot | None, load: Load | None) -> RepositoryEntry:
+    """The same as a line of the repository's index."""
+    if slot is not None and slot.working is not None:
+        return RepositoryEntry(name=name, state="READY")
+    if load is not None and not load.has_ended:
+        return RepositoryEntry(name=name, state="LOADING", reason=load.at[0] or "")
+    error = _error_of(slot, load)
+    if error is not None:
+        return RepositoryEntry(name=name, state="UNAVAILABLE", reason=error)
+    if slot is not None and slot.unloaded:
+        return RepositoryEntry(name=name, state="UNAVAILABLE", reason="unloaded")
+    return RepositoryEntry(name=name, state="LOADING", reason="waiting for its turn")
+
+
+def _error_of(slot: Slot | None, load: Load | None) -> str | None:
+    if load is not None and load.error is not None:
+        return sentence_of(load.error)
+    return None if slot is None else slot.error

@@ -17,15 +17,15 @@ class Traffic:
         self._begun = self._ended = 0
 
     @contextlib.contextmanager
-    def inference(self) -> Iterator[None]:
-        """One inference runs inside the block."""
+    def inference(self, requests: int = 1) -> Iterator[None]:
+        """So many requests are inferred inside the block."""
         with self._lock:
-            self._begun += 1
+            self._begun += requests
         try:
             yield
         finally:
             with self._lock:
-                self._ended += 1
+                self._ended += requests
 
     def mark(self) -> int:
         """A moment, for `since`: how many have ended."""
