@@ -17,12 +17,13 @@ from starlette.responses import Response
 
 from device_agent.agent import Agent
 from device_agent.bodies import read_body
+from device_agent.scheduler import Answered, Wanted
+from device_agent.served import Served
 from device_agent.v2.answer import Body, answer_to
 from device_agent.v2.compression import accepted_encoding, compressed, decompressed
 from device_agent.v2.names import check_version
 from device_agent.v2.refusal import bad_request
 from device_agent.v2.request import InferRequest, read_request
-from device_agent.v2.served import Answered, Served, Wanted, served_of
 from edge_s4op.artifact import Manifest
 from edge_s4op.tensors_binary import HEADER_LENGTH, header_length_of
 
@@ -49,7 +50,7 @@ async def infer(request: Request) -> Response:
     agent: Agent = request.app.state.agent
     path = request.path_params
     check_version(path.get("version", "1"))
-    served = served_of(agent.serving, path["name"])
+    served = agent.serving.model(path["name"])
     headers = _headers_of(request)
     content = await read_body(request, agent.settings.max_body_bytes)
     large = len(content) > _LARGE_BYTES or headers.content_encoding != ""

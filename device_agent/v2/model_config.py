@@ -73,20 +73,20 @@ def _output(info: TensorInfo, batch: int) -> dict[str, Any]:
 def _instances(name: str, backend: str, request: ServeRequest) -> dict[str, Any]:
     kind = "KIND_GPU" if backend == "tensorrt" else "KIND_CPU"
     gpus = [0] if kind == "KIND_GPU" else []
-    return {"name": f"{name}_0", "kind": kind, "count": getattr(request, "instances", 1), "gpus": gpus}
+    return {"name": f"{name}_0", "kind": kind, "count": request.instances, "gpus": gpus}
 
 
 def _batching(batch: int, request: ServeRequest) -> dict[str, Any]:
     return {
         "preferred_batch_size": [batch],
-        "max_queue_delay_microseconds": round(getattr(request, "max_delay_ms", 0.0) * 1e3),
+        "max_queue_delay_microseconds": round(request.max_delay_ms * 1e3),
         "preserve_ordering": False,
-        "priority_levels": getattr(request, "priority_levels", 1),
-        "default_priority_level": getattr(request, "default_priority", 1),
+        "priority_levels": request.priority_levels,
+        "default_priority_level": request.default_priority or (request.priority_levels + 1) // 2,
         "default_queue_policy": {
             "timeout_action": "REJECT",
-            "default_timeout_microseconds": round((getattr(request, "timeout_ms", None) or 0) * 1e3),
+            "default_timeout_microseconds": round((request.timeout_ms or 0) * 1e3),
             "allow_timeout_override": True,
-            "max_queue_size": getattr(request, "max_queue", 64),
+            "max_queue_size": request.max_queue,
         },
     }

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from device_agent.agent import Agent
+from device_agent.errors import RequestError
 from device_agent.routes_device import TheAgent
 from device_agent.v2 import repository
 from device_agent.v2.inference import infer
 from device_agent.v2.model_config import config_of, metadata_of
 from device_agent.v2.names import check_version
-from device_agent.v2.served import served_of
 from device_agent.v2.statistics import statistics_of
 from edge_s4op import __version__
+from edge_s4op.errors import UnknownModelError
 
 __all__ = ["install"]
 
@@ -70,15 +73,19 @@ def ready(agent: TheAgent) -> Response:
 @_router.get("/models/stats")
 def all_statistics(agent: TheAgent) -> dict[str, Any]:
     """Statistics of every model that is ready."""
-    names = [entry.name for entry in agent.serving.all() if entry.ready]
-    return {"model_stats": [statistics_of(name, None) for name in names]}
+    statistics = []
+    for entry in agent.serving.index():
+        if entry.state == "READY":
+            with contextlib.suppress(UnknownModelError, RequestError):  # unloaded since
+                statistics.append(_statistics_of(agent, entry.name))
+    return {"model_stats": statistics}
 
 
 @_router.get("/models/{name}")
 @_router.get("/models/{name}/versions/{version}")
 def model(agent: TheAgent, name: str) -> dict[str, Any]:
     """Inputs and outputs of a served model."""
-    served = served_of(agent.serving, name)
+    served = agent.serving.model(name)
     return metadata_of(name, served.backend, served.manifest)
 
 
@@ -86,7 +93,7 @@ def model(agent: TheAgent, name: str) -> dict[str, Any]:
 @_router.get("/models/{name}/versions/{version}/ready")
 def model_ready(agent: TheAgent, name: str) -> dict[str, Any]:
     """200 when the model can be asked, else 503; 404 when it is not served."""
-    served_of(agent.serving, name)
+    agent.serving.model(name)
     return {"name": name, "ready": True}
 
 
@@ -94,7 +101,7 @@ def model_ready(agent: TheAgent, name: str) -> dict[str, Any]:
 @_router.get("/models/{name}/versions/{version}/config")
 def model_config(agent: TheAgent, name: str) -> dict[str, Any]:
     """How a model is run."""
-    served = served_of(agent.serving, name)
+    served = agent.serving.model(name)
     return config_of(name, served.backend, served.manifest, served.request)
 
 
@@ -102,4 +109,8 @@ def model_config(agent: TheAgent, name: str) -> dict[str, Any]:
 @_router.get("/models/{name}/versions/{version}/stats")
 def model_statistics(agent: TheAgent, name: str) -> dict[str, Any]:
     """Statistics of one model."""
-    return {"model_stats": [statistics_of(name, served_of(agent.serving, name))]}
+    return {"model_stats": [_statistics_of(agent, name)]}
+
+
+def _statistics_of(agent: Agent, name: str) -> dict[str, Any]:
+    return statistics_of(name, agent.serving.model(name).statistics.snapshot())
