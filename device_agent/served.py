@@ -30,7 +30,12 @@ class Served:
     statistics: ModelStatistics
     runner: Runner | None
     submit: Callable[[Wanted], Future[Answered]]
-    depth: Callable[[], int]  # requests that wait
+    waiting: Callable[[], int]
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return self.waiting()
 
     @property
     def backend(self) -> str:

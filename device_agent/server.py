@@ -23,25 +23,47 @@ __all__ = ["listen", "run", "url_of"]
 
 _log = logging.getLogger("device_agent.server")
 
-_GRACE_S = 1  # for requests under way when the agent is told to stop
-_LAST_S = 4.0  # then the process ends, even if a thread is stuck in a library
+_GRACE_S = 1  # for answers to be sent and bodies to arrive, once the queues are empty
+_LAST_S = 5.0  # after that and the queues' time the process ends, even if a thread is stuck in a library
 
 
 class _Server(uvicorn.Server):
-    """Calls `on_ready` once it listens and `on_stop` as soon as it is told to stop."""
+    """Calls `on_ready` once it listens. Told to stop, it goes on answering until `drain` (on a thread) ends.
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]):
+    A second signal ends the process at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], drain: Callable[[], None]):
         super().__init__(config)
-        self._on_ready, self._on_stop = on_ready, on_stop
+        self._on_ready, self._drain = on_ready, drain
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._is_told = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            self._loop = asyncio.get_running_loop()
             self._on_ready()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._on_stop()
-        await super().shutdown(sockets)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Between two bytecodes of the main thread, which may hold any lock: no more than a word to the loop.
+        if self._is_told:
+            os._exit(128 + sig)
+        self._is_told = True
+        if self._loop is None:  # not started yet
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_to_stop)
+
+    def _begin_to_stop(self) -> None:
+        self._draining = asyncio.create_task(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            await asyncio.to_thread(self._drain)
+        finally:
+            self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -71,7 +93,10 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then end within a few seconds, whatever runs."""
+    """Serve until SIGTERM or SIGINT; then answer what waits, within `drain_s`, and end soon, whatever runs.
+
+    Meanwhile new inference requests get 503. uvicorn takes uvloop and httptools where they are installed.
+    """
     config = uvicorn.Config(
         _ended_politely(create_app(agent)),
         log_config=None,
@@ -80,14 +105,14 @@ def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> 
         server_header=False,
     )
 
-    def on_stop() -> None:
-        agent.stop()
-        _leave_after(_LAST_S)
+    def drain() -> None:
+        _leave_after(agent.settings.drain_s + _GRACE_S + _LAST_S)
+        agent.drain()
 
-    # uvicorn raises the signal it caught once more at the end: then it just ends the program.
+    # Before it listens, and while the agent is closed.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _exit)
-    _Server(config, on_ready, on_stop).run(sockets=[listener])
+    _Server(config, on_ready, drain).run(sockets=[listener])
 
 
 def _ended_politely(app: ASGIApp) -> ASGIApp:
@@ -108,7 +133,8 @@ def _ended_politely(app: ASGIApp) -> ASGIApp:
                 raise
             _log.info("%s %s: cut off, since the agent stops", scope["method"], scope["path"])
             if not started:
-                await error_response(503, "the agent is stopping")(scope, receive, send)
+                answer = error_response(503, "the agent is stopping", {"Retry-After": "1"})
+                await answer(scope, receive, send)
 
     return polite
 
