@@ -1,0 +1,231 @@
+"""Our agent beside LitServe and a plain FastAPI endpoint: the same ONNX file, machine, client and run.
+
+Every server is a process (or several, as it likes) on this machine; only one is sent requests at a time, and they
+take turns. The client is a process, too, on the same cores: `client` is its share of one core. Figures of the
+table are medians of rounds. The ratios are those of a round's requests a second, so that a slow moment of the
+machine cancels out; LitServe is the better of its two configurations in that round.
+
+    small   S4D, L=150, H=32, depth 4, as the demo's (UCR GunPoint): 150 numbers in
+    large   S4D, L=4096, H=16, depth 1: 4096 numbers in, so that reading them costs what the model costs
+
+Ours with its default settings in JSON, as the others get it, and with the protocol's binary tensors; `ours, batches`
+joins up to 8 waiting requests (ServeRequest.max_batch). `run` is the runner alone, in this process.
+
+    rps_vs_litserve_c8    small, JSON, 8 clients, ours over LitServe, higher is better; wanted >= 2
+    overhead_ms_p50_c1    p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
+    stream_speedup        of `python -m benchmarks.streaming`
+Further: `rps_vs_PEER[_large][_binary]_cN`. No answer may fail; one in 20 is compared with the runner's logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import streaming
+from benchmarks.harness import Ratio, Report, Timings, run
+from benchmarks.serving_load import Load, Plan, load_process, percentile_ms
+from benchmarks.serving_processes import PEERS, agent, peer
+from benchmarks.serving_wire import PLAIN_JSON, V2_BINARY, V2_JSON, Wire, requests_of, wrong_answers
+from edge_s4op.artifact import Artifact
+from edge_s4op.runtime import Runner, open_runner
+from host.export import export_model
+from host.models import Classifier, ModelConfig
+
+__all__ = ["MODELS", "artifact_of", "checked", "inputs_of"]
+
+MODELS = {"small": (150, 32, 4), "large": (4096, 16, 1)}  # L, H, depth
+INPUTS = 8  # different ones: a server that mixes its answers up is found out
+OURS, BINARY, BATCHES, ALONE = "ours", "ours, binary", "ours, batches", "run"
+LITSERVES = ("litserve", "litserve, defaults")
+BATCH = 8
+
+SendLoad = Callable[[Plan], Load]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row's server: where it is, what it is sent."""
+
+    port: int
+    wire: Wire
+    path: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all servers are given, and how long each turn lasts."""
+
+    model: str
+    runner: Runner
+    inputs: Sequence[np.ndarray]
+    expected: Sequence[np.ndarray]
+    clients: Sequence[int]
+    rounds: int
+    turn_s: float
+
+
+Loads = Mapping[tuple[str, int], list[Load]]
+
+
+def measure(quick: bool) -> Report:
+    """Our agent, LitServe and a plain FastAPI endpoint: requests a second and latency, 1, 8 and 64 clients."""
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    with load_process() as send, tempfile.TemporaryDirectory() as folder:
+        for model in MODELS:
+            setup = _setup(model, quick)
+            with _cases(setup, Path(folder)) as cases:
+                loads, alone_ms = _rounds(setup, cases, send)
+            rows += _rows(setup, loads, alone_ms)
+            figures |= _figures(model, loads, alone_ms)
+            setup.runner.close()
+    figures["stream_speedup"] = streaming.measure(True).figures["stream_speedup"]
+    columns = ("model", "clients", "server", "requests/s", "p50 ms", "p99 ms", "ours/it", "refused", "client")
+    return Report(columns, rows, figures)
+
+
+def artifact_of(model: str) -> Artifact:
+    """The model's file; what it has learnt does not matter here."""
+    seq_len, width, depth = MODELS[model]
+    torch.manual_seed(0)
+    config = ModelConfig(kind="s4d", num_classes=2, seq_len=seq_len, d_input=1, d_model=width, depth=depth)
+    return export_model(Classifier(config).eval())
+
+
+def inputs_of(runner: Runner) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Inputs (1, L, 1) whose logits tell them apart, and these logits."""
+    generator = np.random.default_rng(0)
+    shape = (1, runner.manifest.seq_len, 1)
+    # Scaled, since logits of white noise are means over L and hardly differ.
+    inputs = [(k + 1) * generator.standard_normal(shape).astype(np.float32) for k in range(INPUTS)]
+    expected = [runner.run({"input": x})["logits"] for x in inputs]
+    assert len({tuple(np.round(logits[0], 2)) for logits in expected}) == INPUTS, "logits too much alike"
+    return inputs, expected
+
+
+def checked(load: Load, wire: Wire, expected: Sequence[np.ndarray], whose: str) -> Load:
+    """The load. Raises AssertionError if an answer failed or was wrong: figures of it would mean nothing."""
+    assert not load.others, f"{whose}: answers with status {dict(load.others)}"
+    assert load.kept, f"{whose}: no answer"
+    wrong = wrong_answers(wire, load.kept, expected)
+    assert not wrong, f"{whose}: {wrong} of {len(load.kept)} answers are wrong"
+    return load
+
+
+def _setup(model: str, quick: bool) -> Setup:
+    runner = open_runner(artifact_of(model), "onnxruntime", threads=1)
+    clients = ((1, 8) if model == "small" else (8,)) if quick else (1, 8, 64)
+    return Setup(model, runner, *inputs_of(runner), clients, 2 if quick else 7, 0.6 if quick else 2.0)
+
+
+@contextlib.contextmanager
+def _cases(setup: Setup, folder: Path) -> Iterator[dict[str, Case]]:
+    """All servers, started one after the other; idle ones cost nothing that matters."""
+    artifact = artifact_of(setup.model)
+    path = folder / f"{setup.model}.onnx"
+    path.write_bytes(artifact.content)
+    with contextlib.ExitStack() as started:
+        single = started.enter_context(agent(folder / setup.model, {"m": artifact}))
+        batches = started.enter_context(agent(folder / f"{setup.model}-b", {"m": artifact}, max_batch=BATCH))
+        cases = {
+            OURS: Case(single, V2_JSON, "/v2/models/m/infer"),
+            BINARY: Case(single, V2_BINARY, "/v2/models/m/infer"),
+            BATCHES: Case(batches, V2_JSON, "/v2/models/m/infer"),
+        }
+        for name in _installed_peers():
+            cases[name] = Case(started.enter_context(peer(name, path)), PLAIN_JSON, "/predict")
+        yield cases
+
+
+def _installed_peers() -> list[str]:
+    if importlib.util.find_spec("litserve"):
+        return list(PEERS)
+    print("litserve is left out: pip install -c constraints.txt -e '.[bench]' installs it", flush=True)
+    return [name for name in PEERS if name not in LITSERVES]
+
+
+def _rounds(setup: Setup, cases: Mapping[str, Case], send: SendLoad) -> tuple[Loads, list[float]]:
+    """Every case's load by clients, by round, and p50 of the runner alone."""
+    loads: defaultdict[tuple[str, int], list[Load]] = defaultdict(list)
+    alone_ms = []
+    for number in range(setup.rounds):
+        for clients in setup.clients:
+            if clients == setup.clients[0]:
+                alone_ms.append(_alone_ms(setup))
+            for name in list(cases)[:: -1 if number % 2 else 1]:
+                case = cases[name]
+                requests = requests_of(case.wire, case.path, setup.inputs)
+                load = send(Plan(case.port, requests, clients, setup.turn_s))
+                loads[name, clients].append(checked(load, case.wire, setup.expected, name))
+    return loads, alone_ms
+
+
+def _alone_ms(setup: Setup) -> float:
+    """p50 of `runner.run`, for half as long as a server's turn."""
+    until, took = time.perf_counter() + setup.turn_s / 2, []
+    while time.perf_counter() < until:
+        for x in setup.inputs:
+            began = time.perf_counter()
+            setup.runner.run({"input": x})
+            took.append(time.perf_counter() - began)
+    return statistics.median(took) * 1e3
+
+
+def _rows(setup: Setup, loads: Loads, alone_ms: list[float]) -> list[list[object]]:
+    alone = statistics.median(alone_ms)
+    rows: list[list[object]] = [[setup.model, "-", ALONE, 1e3 / alone, alone, "-", "-", "-", "-"]]
+    for clients in setup.clients:
+        for name in [name for name, of in loads if of == clients]:
+            found = loads[name, clients]
+            ratio = "-" if name == OURS else str(_ratio(loads, OURS, [name], clients))
+            row = [setup.model, clients, name, _median(load.accepted_per_s for load in found)]
+            row += [_median(percentile_ms(load.accepted_ms, percent) for load in found) for percent in (50, 99)]
+            refused = sum(len(load.refused_ms) for load in found)
+            rows.append([*row, ratio, refused, f"{_median(load.cpu_share for load in found):.0%}"])
+    return rows
+
+
+def _figures(model: str, loads: Loads, alone_ms: list[float]) -> dict[str, float]:
+    suffix = "" if model == "small" else f"_{model}"
+    figures = {}
+    for clients in sorted({clients for _, clients in loads}):
+        for key, ours in (("", OURS), ("_binary", BINARY), ("_batches", BATCHES)):
+            for peer_key, peers in (("litserve", LITSERVES), ("fastapi", ("fastapi",))):
+                there = [name for name in peers if (name, clients) in loads]
+                if there:
+                    ratio = _ratio(loads, ours, there, clients)
+                    figures[f"rps_vs_{peer_key}{suffix}{key}_c{clients}"] = round(ratio.median, 3)
+    for key, ours in (("", OURS), ("_binary", BINARY)):
+        over_ms = [
+            percentile_ms(load.accepted_ms, 50) - alone
+            for load, alone in zip(loads.get((ours, 1), []), alone_ms, strict=False)
+        ]
+        if over_ms:
+            figures[f"overhead_ms_p50{suffix}{key}_c1"] = round(statistics.median(over_ms), 3)
+    return figures
+
+
+def _ratio(loads: Loads, ours: str, peers: Sequence[str], clients: int) -> Ratio:
+    """Requests a second, ours over the best of `peers`, round by round."""
+    best = [max(load.accepted_per_s for load in turn) for turn in zip(*(loads[p, clients] for p in peers))]
+    mine = [load.accepted_per_s for load in loads[ours, clients]]
+    return Timings({"ours": tuple(mine), "theirs": tuple(best)}).ratio("ours", "theirs")
+
+
+def _median(values: Iterator[float]) -> float:
+    return statistics.median(values)
+
+
+if __name__ == "__main__":
+    run("serving", measure)
