@@ -129,10 +129,14 @@ class StreamModel:
         Each state is of one stream; the streams may have seen different numbers of samples. Returns logits
         (n, classes) and the next states. Raises as `push` does, for all of them: no stream has then moved.
         """
-        if len(states) == 0:
-            raise BadInferenceInputError("push_many takes the states of one or more streams", found="none")
+        if len(states) == 0 or any(state.batch != 1 for state in states):
+            raise BadInferenceInputError(
+                "push_many takes the states of single streams",
+                expected="one or more states of one stream each",
+                found=f"states of {[state.batch for state in states]} streams",
+            )
         for state in states:
-            check_state(self._streaming, state.layout, state.batch, 1)
+            check_state(self._streaming, state.layout, 1, 1)
         joined = tuple(np.concatenate(arrays) for arrays in zip(*(s.arrays for s in states), strict=True))
         logits, after = self.push(StreamState(joined, 0, self._streaming), samples)
         return logits, tuple(
