@@ -69,7 +69,7 @@ def openapi(request: Request) -> JSONResponse:
 def _answer(request: Request, name: str) -> Response:
     found = _files().get(name)
     if found is None:
-        raise not_found_error(f"no file {name!r} belongs to the page")
+        raise not_found_error(f"no such file: GET /page/{name}")
     headers = {**_HEADERS, "ETag": found.etag}
     if found.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
