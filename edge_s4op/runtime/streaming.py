@@ -71,6 +71,8 @@ class StreamModel:
 
     def __init__(self, runner: Runner, streaming: Streaming) -> None:
         self._runner, self._streaming = runner, streaming
+        self._names_in = tuple(info.name_in for info in streaming.states)
+        self._names_out = tuple(info.name_out for info in streaming.states)
         self._samples: TensorInfo = next(info for info in runner.manifest.inputs if info.name == SAMPLES)
 
     @property
@@ -116,9 +118,8 @@ class StreamModel:
         """
         check_samples(self._samples, samples)
         check_state(self._streaming, state.layout, state.batch, samples.shape[0])
-        names = (info.name_in for info in self._streaming.states)
-        outputs = self._runner.run({SAMPLES: samples, **dict(zip(names, state.arrays, strict=True))})
-        arrays = tuple(_frozen(outputs[info.name_out]) for info in self._streaming.states)
+        outputs = self._runner.run({SAMPLES: samples, **dict(zip(self._names_in, state.arrays, strict=True))})
+        arrays = tuple(_frozen(outputs[name]) for name in self._names_out)
         return outputs[LOGITS], StreamState(arrays, state.samples + samples.shape[1], self._streaming)
 
     def push_many(
