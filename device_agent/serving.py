@@ -111,7 +111,8 @@ class Serving:
             self._remembered.put(name, slot.request, loaded=False)
             self._slots[name] = Slot(slot.request, unloaded=True)
             self._stop_load(name)
-        self._retire(slot)
+            self._retire(slot)
+        _release(slot)
         _log.info("model %s: unloaded", name)
 
     def remove(self, name: str) -> None:
@@ -123,9 +124,9 @@ class Serving:
             if slot is not None:
                 self._remembered.remove(name)
                 del self._slots[name]
+                self._retire(slot)
             self._stop_load(name)
-        if slot is not None:
-            self._retire(slot)
+        _release(slot)
         _log.info("model %s: removed", name)
 
     def attach(self, name: str, served: Served) -> None:
@@ -252,11 +253,12 @@ class Serving:
                     self._remembered.put(name, load.request)
                 self._slots[name] = slot
                 self._loads.pop(name, None)
+                if old is not None:
+                    self._retire(old)
         except Exception:
-            self._retire(slot)
+            _release(slot)
             raise
-        if old is not None:
-            self._retire(old)
+        _release(old)
         return served_model(name, slot, None)
 
     def _put_to_work(self, name: str, request: ServeRequest, runner: Runner) -> Working:
@@ -267,14 +269,10 @@ class Serving:
         return Working(served, scheduler)
 
     def _retire(self, slot: Slot) -> None:
-        """Let it answer what waits; it closes by itself. Returns when it has, or after a moment."""
-        if slot.working is None:
-            return
-        scheduler = slot.working.scheduler
-        with self._lock:
-            self._retired = {other for other in self._retired if not other.wait(0)} | {scheduler}
-        scheduler.stop_accepting()
-        scheduler.wait(_RELEASE_S)
+        """Keep in mind, when its name no longer means it, that its queue is still to be answered."""
+        if slot.working is not None:
+            self._retired = {other for other in self._retired if not other.wait(0)}
+            self._retired.add(slot.working.scheduler)
 
     def _result(self, name: str, load: Load, wait_s: float | None) -> ServedModel | None:
         try:
@@ -301,3 +299,10 @@ class Serving:
     def _unknown(self, name: str) -> UnknownModelError:
         known = ", ".join(sorted({*self._slots, *self._attached})) or "none"
         return UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")
+
+
+def _release(slot: Slot | None) -> None:
+    """Let it answer what waits; it closes by itself. Returns when it has, or after a moment."""
+    if slot is not None and slot.working is not None:
+        slot.working.scheduler.stop_accepting()
+        slot.working.scheduler.wait(_RELEASE_S)
