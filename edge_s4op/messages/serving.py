@@ -8,13 +8,12 @@ from pydantic import Field, model_validator
 
 from edge_s4op.messages.base import MODEL_NAME_PATTERN, SHA256_PATTERN, Message
 
-__all__ = ["RepositoryEntry", "ServeRequest", "ServedModel"]
+__all__ = ["RepositoryEntry", "ServeOptions", "ServeRequest", "ServedModel"]
 
 
-class ServeRequest(Message):
-    """Which artifact to serve under a name, and how."""
+class ServeOptions(Message):
+    """How models are served, whichever they are."""
 
-    artifact_sha256: str = Field(pattern=SHA256_PATTERN)
     backend: str | None = Field(default=None, description="None: the agent's default backend")
     threads: int = Field(default=1, ge=1, le=1024, description="CPU threads of one inference")
     max_batch: int = Field(
@@ -38,10 +37,16 @@ class ServeRequest(Message):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> ServeRequest:
+    def _check(self) -> ServeOptions:
         if self.default_priority is not None and self.default_priority > self.priority_levels:
             raise ValueError(f"default_priority must be at most priority_levels, {self.priority_levels}")
         return self
+
+
+class ServeRequest(ServeOptions):
+    """Which artifact to serve under a name, and how."""
+
+    artifact_sha256: str = Field(pattern=SHA256_PATTERN)
 
 
 class ServedModel(Message):
