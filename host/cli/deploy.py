@@ -32,6 +32,15 @@ def deploy_command(
     max_batch: Annotated[
         int, typer.Option(help="Most sequences a request: a TensorRT engine is built for that many.")
     ] = 1,
+    max_delay_ms: Annotated[
+        float, typer.Option(help="How long a request may wait to be joined with others, up to --max-batch.")
+    ] = 0.0,
+    max_queue: Annotated[int, typer.Option(help="Most requests that wait; more are refused.")] = 64,
+    instances: Annotated[int, typer.Option(help="Inferences run at once (ONNX Runtime).")] = 1,
+    timeout_ms: Annotated[
+        float | None, typer.Option(help="How long a request may wait; default: as long as it takes.")
+    ] = None,
+    priority_levels: Annotated[int, typer.Option(help="Levels requests may name; 1 is most urgent.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Serve a model on the device under a name.
@@ -43,7 +52,16 @@ def deploy_command(
     _check_name(name)
     path = _model_file(model, latency_budget_ms)
     artifact = read_artifact(path)
-    values = {"backend": backend, "threads": threads, "max_batch": max_batch}
+    values = {
+        "backend": backend,
+        "threads": threads,
+        "max_batch": max_batch,
+        "max_delay_ms": max_delay_ms,
+        "max_queue": max_queue,
+        "instances": instances,
+        "timeout_ms": timeout_ms,
+        "priority_levels": priority_levels,
+    }
     request = checked(ServeRequest, {"artifact_sha256": artifact.sha256, **values})
     with AgentClient.connect(agent) as client, deploying_bar(f"loading {path.name}") as follow:
         client.put_artifact(artifact)

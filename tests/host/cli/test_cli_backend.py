@@ -31,6 +31,25 @@ def test_a_named_backend_is_used(capsys: Capture, model_file: Path, agent: Agent
     assert (served["serving"]["backend"], served["serving"]["max_batch"]) == ("onnxruntime", 4)
 
 
+def test_how_requests_queue_is_what_was_asked_for(
+    capsys: Capture, model_file: Path, agent: AgentProcess
+) -> None:
+    policy = {
+        "max_batch": 8,
+        "max_delay_ms": 2.5,
+        "max_queue": 9,
+        "instances": 2,
+        "timeout_ms": 500.0,
+        "priority_levels": 3,
+    }
+    options = [text for name, value in policy.items() for text in ("--" + name.replace("_", "-"), value)]
+    served = succeed_json(capsys, "deploy", model_file, "--name", "queued", "--agent", agent.url, *options)
+    assert {name: served["serving"][name] for name in policy} == policy
+    code, line = fail(capsys, "deploy", model_file, "--name", "queued", "--max-queue", 0)
+    assert code == 2
+    assert "--max-queue" in line
+
+
 @pytest.mark.parametrize("command", ["measure", "deploy", "prune"])
 def test_a_backend_the_agent_does_not_know_is_refused(
     capsys: Capture, model_file: Path, checkpoint: Path, tmp_path: Path, agent: AgentProcess, command: str
