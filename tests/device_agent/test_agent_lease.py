@@ -8,7 +8,9 @@ import time
 import pytest
 
 from device_agent.errors import RequestError
+from device_agent.gate import Gate
 from device_agent.lease import DeviceLease
+from device_agent.traffic import Traffic
 from tests.device_agent.fakes import wait_until
 
 
@@ -60,3 +62,55 @@ def test_it_is_granted_in_the_order_of_asking_and_to_one_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert order == [(number, 1) for number in range(8)]
+
+
+def test_it_is_shared_by_many_but_not_with_who_needs_it_alone() -> None:
+    lease = DeviceLease()
+    assert lease.try_share()
+    assert lease.try_share()
+    with pytest.raises(RequestError, match="others wait for it"), lease.hold("measurement", timeout_s=0.02):
+        pass
+    lease.unshare()
+    lease.unshare()
+    with lease.hold("measurement", timeout_s=0):
+        assert not lease.try_share()
+        with pytest.raises(RequestError, match="measurement"):
+            lease.share(timeout_s=0.02)
+    assert lease.try_share()
+
+
+def test_who_asks_for_it_alone_is_not_starved_by_those_who_share() -> None:
+    lease, held = DeviceLease(), threading.Event()
+    lease.share()
+
+    def measure() -> None:
+        with lease.hold("measurement"):
+            held.set()
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    wait_until(lambda: len(lease._queue) == 1)
+    assert not lease.try_share()  # though only sharers have it
+    assert not held.is_set()
+    lease.unshare()
+    assert held.wait(10)
+    thread.join()
+    lease.share(timeout_s=10)
+    lease.unshare()
+
+
+def test_a_gate_for_single_runs_keeps_them_off_measurements_and_counts_them() -> None:
+    lease, traffic = DeviceLease(), Traffic()
+    gate, open_gate = Gate(lease, traffic, wait_s=0.02), Gate(lease, traffic, is_open=True)
+    with lease.hold("measurement 3"):
+        with pytest.raises(RequestError, match="measurement 3"), gate.inference():
+            pass
+        assert traffic.since(traffic.mark()) == 0
+        with open_gate.inference(5):
+            assert traffic.since(traffic.mark()) == 5
+    mark = traffic.mark()
+    with gate.inference(), gate.inference():
+        pass
+    assert traffic.since(mark) == 2
+    with lease.hold("measurement 4", timeout_s=0):
+        pass
