@@ -33,10 +33,10 @@ class Body:
     async def next(self) -> bytes:
         """The next piece that is not empty; b"" at the end."""
         if self._announced.isdecimal():
-            self._check_size(int(self._announced))
+            _check_size(int(self._announced), self._limit_bytes)
         piece = await self._receive()
         self._size_bytes += len(piece)
-        self._check_size(self._size_bytes)
+        _check_size(self._size_bytes, self._limit_bytes)
         return piece
 
     def pieces(self) -> Iterator[bytes]:
@@ -50,22 +50,35 @@ class Body:
                 if piece:
                     return piece
             return b""
-        raise RequestError(f"the request's body was silent for {self._idle_s:g} s", status_code=408)
-
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._limit_bytes:
-            raise RequestError(
-                f"the body is larger than the {self._limit_bytes} bytes allowed here", status_code=413
-            )
+        raise _silent(self._idle_s)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises RequestError 408, 413."""
-    body = Body(request, limit_bytes)
-    pieces = []
-    while piece := await body.next():
-        pieces.append(piece)
-    return b"".join(pieces)
+    """The whole body. Raises RequestError 408, 413.
+
+    The way of every inference: one timer for all pieces, where Body takes one for each (20 us).
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal():
+        _check_size(int(announced), limit_bytes)
+    pieces, size_bytes = [], 0
+    with anyio.move_on_after(_IDLE_S) as silence:
+        async for piece in request.stream():
+            pieces.append(piece)
+            size_bytes += len(piece)
+            _check_size(size_bytes, limit_bytes)
+            silence.deadline = anyio.current_time() + _IDLE_S
+        return b"".join(pieces)
+    raise _silent(_IDLE_S)
+
+
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise RequestError(f"the body is larger than the {limit_bytes} bytes allowed here", status_code=413)
+
+
+def _silent(idle_s: float) -> RequestError:
+    return RequestError(f"the request's body was silent for {idle_s:g} s", status_code=408)
 
 
 def json_body(kind: type[M]) -> Callable[[Request], Coroutine[Any, Any, M]]:
