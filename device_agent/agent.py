@@ -21,9 +21,11 @@ from device_agent.measuring import Measuring
 from device_agent.opening import Opener
 from device_agent.records import JobRecords
 from device_agent.remembered import RememberedModels
+from device_agent.sequences import Sequences
 from device_agent.serving import Serving
 from device_agent.settings import Settings
 from device_agent.store import ArtifactStore
+from device_agent.streams import Ending, Streams
 from device_agent.traffic import Traffic
 from edge_s4op.errors import StorageError
 from edge_s4op.profiler.device_lock import DeviceLock
@@ -46,6 +48,8 @@ class Agent:
     lease: DeviceLease
     jobs: JobQueue
     serving: Serving
+    streams: Streams
+    sequences: Sequences
     stopping: threading.Event
     lock_file: IO[bytes]
 
@@ -73,6 +77,7 @@ class Agent:
     def stop(self) -> None:
         """Tell everything that runs or waits to end; returns at once."""
         self.stopping.set()
+        self.streams.end_all(Ending(1012, "the agent stops; connect again once it is back"))
         self.jobs.changes.progressed()
 
     def drain(self) -> None:
@@ -125,8 +130,12 @@ def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLe
         gate = Gate(lease, traffic, settings.while_measuring == "share", settings.lease_wait_s)
         opener = Opener(store, loader, stopping)
         serving = Serving(RememberedModels(database), opener, gate, stopping)
+        streams = Streams(settings.stream_limit, settings.stream_state_bytes, settings.stream_idle_s)
+        sequences = Sequences(serving, streams)
         opened.pop_all()
-    return Agent(settings, device, database, store, lease, jobs, serving, stopping, lock_file)
+    return Agent(
+        settings, device, database, store, lease, jobs, serving, streams, sequences, stopping, lock_file
+    )
 
 
 def _locked(folder: Path) -> IO[bytes]:

@@ -17,6 +17,7 @@ from device_agent import (
     routes_models,
     routes_overview,
     routes_page,
+    routes_streams,
 )
 from device_agent.agent import Agent
 from device_agent.errors import install_error_handlers
@@ -52,7 +53,7 @@ def create_app(agent: Agent) -> FastAPI:
     app.state.limiters = _Limiters()
     install_error_handlers(app)
     routes.install(app)
-    for module in (routes_device, routes_artifacts, routes_measurements, routes_models):
+    for module in (routes_device, routes_artifacts, routes_measurements, routes_models, routes_streams):
         app.include_router(module.router)
     for module in (routes_overview, routes_metrics, routes_page):
         app.include_router(module.router)

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=10.0, ge=0, description="how long requests in queues may take once the agent is told to stop"
     )
+    stream_limit: int = Field(default=256, ge=1, description="streams and sequences open at once")
+    stream_state_bytes: int = Field(default=256 << 20, gt=0, description="of their states together")
+    stream_idle_s: float = Field(
+        default=60.0, gt=0, description="a stream or sequence without samples for so long is ended"
+    )
     device_lock: Path = Field(
         default_factory=default_device_lock,
         description="file locked meanwhile; the same for all who measure on this machine",

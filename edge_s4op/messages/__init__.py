@@ -8,6 +8,16 @@ from __future__ import annotations
 from edge_s4op.messages.base import MODEL_NAME_PATTERN, SHA256_PATTERN, Interval
 from edge_s4op.messages.certificate import Certificate, CertifiedArtifact
 from edge_s4op.messages.device import ArtifactInfo, DeviceFacts
+from edge_s4op.messages.family import (
+    FamilyPin,
+    FamilyRequest,
+    FamilySwitch,
+    FamilyVariant,
+    LatencyObjective,
+    ServedFamily,
+    SwitchingPolicy,
+    VariantState,
+)
 from edge_s4op.messages.latency import Energy, EngineInfo, LatencyStatistics, Parts, PartStatistics
 from edge_s4op.messages.measurement import (
     Job,
@@ -35,7 +45,8 @@ from edge_s4op.messages.profile import (
     Telemetry,
     Verdict,
 )
-from edge_s4op.messages.serving import RepositoryEntry, ServedModel, ServeRequest
+from edge_s4op.messages.serving import RepositoryEntry, ServedModel, ServeOptions, ServeRequest
+from edge_s4op.messages.stream import StreamInfo
 
 __all__ = [
     "MODEL_NAME_PATTERN",
@@ -51,9 +62,14 @@ __all__ = [
     "Drift",
     "Energy",
     "EngineInfo",
+    "FamilyPin",
+    "FamilyRequest",
+    "FamilySwitch",
+    "FamilyVariant",
     "Interval",
     "Job",
     "JobState",
+    "LatencyObjective",
     "LatencyStatistics",
     "LayerTime",
     "Layers",
@@ -70,9 +86,14 @@ __all__ = [
     "RepositoryEntry",
     "Samples",
     "SensorSummary",
+    "ServeOptions",
     "ServeRequest",
+    "ServedFamily",
     "ServedModel",
     "Stability",
+    "StreamInfo",
+    "SwitchingPolicy",
     "Telemetry",
+    "VariantState",
     "Verdict",
 ]

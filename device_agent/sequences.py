@@ -1,0 +1,127 @@
+"""Triton's sequences: inference requests that name a sequence share a state, which the agent keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from device_agent.errors import RequestError
+from device_agent.scheduler import Answered
+from device_agent.serving import Serving
+from device_agent.stream_model import ServedStream
+from device_agent.streams import Stream, Streams
+from edge_s4op.errors import BadInferenceInputError
+from edge_s4op.runtime import Array
+from edge_s4op.runtime.streaming import SAMPLES
+
+__all__ = ["Sequences"]
+
+_Key = tuple[str, "int | str"]
+
+
+@dataclass
+class _Turns:
+    """Who waits for one sequence: first come, first served."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class Sequences:
+    """Requests of sequences: `sequence_id`, `sequence_start`, `sequence_end`. For one event loop."""
+
+    def __init__(self, serving: Serving, streams: Streams) -> None:
+        self._serving, self._streams = serving, streams
+        self._turns: dict[_Key, _Turns] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def infer(
+        self, name: str, sequence_id: int | str, start: bool, end: bool, feeds: Mapping[str, Array]
+    ) -> Answered:
+        """Push `feeds["input"]` (B, T, ...) to a sequence of model `name`; all outputs, states included.
+
+        Requests of one sequence run in the order of coming. `start` begins it anew, whatever there was; a
+        failed start leaves no sequence, any other failed request the sequence where it was. Without an id
+        (0, "") the request is a whole sequence.
+
+        Raises RequestError 400 (not started, or ended; Triton's words), 503 (no room, busy),
+        BadInferenceInputError, UsageError (the model keeps no state), UnknownModelError.
+        """
+        model = ServedStream(self._serving, name)
+        samples = _samples_of(feeds)
+        model.check(samples)
+        if sequence_id in (0, ""):
+            return (await model.push(model.model.new_state(len(samples)), samples))[0]
+        async with self._turn((name, sequence_id)):
+            if start:
+                stream = self._started(model, sequence_id, len(samples))
+            else:
+                stream = self._known(model, sequence_id)
+            try:
+                answered = await self._pushed(model, stream, samples)
+            except BaseException:
+                if start:
+                    self._streams.close(stream)
+                raise
+            if end:
+                self._streams.close(stream)
+            return answered
+
+    def _started(self, model: ServedStream, sequence_id: int | str, rows: int) -> Stream:
+        self._expire_in_time()
+        state = model.model.new_state(rows)
+        return self._streams.open(model.name, model.artifact_sha256, state, sequence_id=sequence_id)
+
+    def _known(self, model: ServedStream, sequence_id: int | str) -> Stream:
+        stream = self._streams.find(model.name, sequence_id)
+        if stream is None or stream.artifact_sha256 != model.artifact_sha256:
+            raise RequestError(
+                f"inference request for sequence {sequence_id} to model '{model.name}' must specify the "
+                "START flag on the first request of the sequence",
+                status_code=400,
+            )
+        return stream
+
+    async def _pushed(self, model: ServedStream, stream: Stream, samples: Array) -> Answered:
+        self._streams.begin(stream)
+        try:
+            answered, state = await model.push(stream.state, samples)
+        except BaseException:
+            self._streams.fail(stream)
+            raise
+        self._streams.move(stream, state)
+        return answered
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, key: _Key) -> AsyncIterator[None]:
+        turns = self._turns.setdefault(key, _Turns())
+        turns.users += 1
+        try:
+            async with turns.lock:
+                yield
+        finally:
+            turns.users -= 1
+            if turns.users == 0:
+                del self._turns[key]
+
+    def _expire_in_time(self) -> None:
+        """Idle sequences give their memory back even if nobody asks for anything any more."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._streams.idle_s, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._streams.expire():
+            self._expire_in_time()
+
+
+def _samples_of(feeds: Mapping[str, Array]) -> Array:
+    if set(feeds) != {SAMPLES}:
+        raise BadInferenceInputError(
+            "a sequence takes samples alone: the agent keeps its states",
+            expected=f"the input {SAMPLES!r}",
+            found=", ".join(feeds),
+        )
+    return feeds[SAMPLES]
