@@ -17,12 +17,14 @@ __all__ = ["openapi_of"]
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {
-    "description": "What went wrong, in one sentence.",
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-        }
-    },
+    "type": "object",
+    "description": "What went wrong.",
+    "properties": {"error": {"type": "string", "description": "one sentence"}},
+    "required": ["error"],
+}
+_FAILED = {
+    "description": "what went wrong",
+    "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model="Error")}}},
 }
 
 
@@ -36,6 +38,7 @@ def openapi_of(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     document["paths"] = {path: at for path, at in document["paths"].items() if path.startswith("/v1/")}
+    document.setdefault("components", {}).setdefault("schemas", {})["Error"] = _ERROR
     for route in routes:
         for method in route.methods:
             operation = document["paths"][route.path_format].get(method.lower())
@@ -54,7 +57,11 @@ def _routes(routes: Any) -> Iterator[APIRoute]:
 
 def _complete(document: dict[str, Any], operation: dict[str, Any], route: APIRoute) -> None:
     operation["responses"].pop("422", None)  # the agent answers in its own form
-    operation["responses"]["4XX"] = operation["responses"]["5XX"] = _ERROR
+    operation["responses"]["4XX"] = operation["responses"]["5XX"] = _FAILED
+    summary, _, rest = operation.pop("description", "").partition("\n")
+    operation["summary"] = summary or operation["summary"]
+    if rest.strip():
+        operation["description"] = rest.strip()
     for dependency in route.dependant.dependencies:
         kind = getattr(dependency.call, BODY_KIND, None)
         if kind is not None:
@@ -64,7 +71,7 @@ def _complete(document: dict[str, Any], operation: dict[str, Any], route: APIRou
 
 def _body(document: dict[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
     schema = kind.model_json_schema(ref_template=_REFERENCE)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas = document["components"]["schemas"]
     schemas.update(schema.pop("$defs", {}))
     schemas.setdefault(kind.__name__, schema)
     return {"schema": {"$ref": _REFERENCE.format(model=kind.__name__)}}

@@ -18,14 +18,14 @@ export function sparkline(values) {
     svg("polyline", { class: "spark", points: points.join(" ") }));
 }
 
-// Latencies by how often: bins of equal width up to the last but 0.5 %; what lies above is told, not drawn.
+// Latencies by how often: bins of equal width over where most lie. A long tail is told, not drawn: it would
+// leave one bar for all the rest.
 export function histogram(samples, marks) {
   const ordered = Float64Array.from(samples).sort();
   const low = ordered[0];
-  const reach = ordered[Math.min(ordered.length - 1, Math.floor(ordered.length * 0.995))];
-  const high = Math.max(reach, low * 1.001, low + 1e-6);
+  const high = Math.max(reachOf(ordered), low * 1.001, low + 1e-6);
   const shown = ordered.filter((value) => value <= high);
-  const bins = Math.max(8, Math.min(60, Math.round(2 * Math.cbrt(shown.length))));
+  const bins = binsOf(shown, high - low);
   const counts = new Array(bins).fill(0);
   for (const value of shown) counts[Math.min(bins - 1, Math.floor((bins * (value - low)) / (high - low)))] += 1;
   const inside = marks.filter((mark) => mark.at >= low && mark.at <= high);
@@ -34,9 +34,29 @@ export function histogram(samples, marks) {
   const draw = () => place.replaceChildren(drawn(counts, low, high, inside, words, place.clientWidth || 600));
   new ResizeObserver(draw).observe(place);
   draw();
-  const above = ordered.length - shown.length;
-  const note = above ? `; ${above} above ${ms(high)} are not drawn, the slowest took ${ms(ordered.at(-1))}` : "";
-  return el("figure", {}, place, el("figcaption", {}, `${ordered.length} samples${note}`));
+  return el("figure", {}, place, el("figcaption", {}, noteOf(ordered, shown.length, high, marks)));
+}
+
+const quantile = (ordered, share) => ordered[Math.floor(share * (ordered.length - 1))];
+
+function reachOf(ordered) {
+  const most = quantile(ordered, 0.95);
+  return Math.min(quantile(ordered, 0.995), most + 3 * (most - quantile(ordered, 0.05)));
+}
+
+function noteOf(ordered, shown, high, marks) {
+  const notes = [`${ordered.length} samples`];
+  const above = ordered.length - shown;
+  if (above) notes.push(`${above} above ${ms(high)} are not drawn, the slowest took ${ms(ordered.at(-1))}`);
+  const beyond = marks.filter((mark) => mark.at > high).map((mark) => `${mark.name} ${ms(mark.at)}`);
+  if (beyond.length) notes.push(`to the right: ${beyond.join(", ")}`);
+  return notes.join("; ");
+}
+
+// Freedman and Diaconis, 1981: twice the quartiles' distance over the cube root of the number, within reason.
+function binsOf(ordered, span) {
+  const width = (2 * (quantile(ordered, 0.75) - quantile(ordered, 0.25))) / Math.cbrt(ordered.length);
+  return Math.max(12, Math.min(100, width > 0 ? Math.ceil(span / width) : 100));
 }
 
 function sentence(ordered, counts, low, high, marks) {

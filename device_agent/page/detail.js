@@ -74,7 +74,7 @@ function doubts(result) {
   const seen = result.disturbed.map((disturbance) => `Disturbed (${disturbance.kind}): ${disturbance.what}`);
   const stability = result.stability;
   if (stability && !stability.stationary) seen.push("Latency had not settled when sampling began");
-  if (stability?.drift) seen.push(`Latency drifted by ${percent(stability.drift.change)} while it was sampled`);
+  if (stability?.drift) seen.push(driftText(stability.drift.change));
   if (stability && stability.modes.length > 1) {
     seen.push(`Two levels: ${stability.modes.map((mode) => `${ms(mode.median_ms)} (${percent(mode.share)})`).join(" and ")}`);
   }
@@ -82,6 +82,9 @@ function doubts(result) {
   return el("div", { class: "notice warn" }, "Read these figures with care.",
     el("ul", {}, seen.map((text) => el("li", {}, text))));
 }
+
+const driftText = (change) =>
+  `Latency ${change > 0 ? "rose" : "fell"} by ${percent(Math.abs(change))} while it was sampled`;
 
 const facts = (pairs) =>
   el("dl", { class: "facts" }, pairs.filter(([, value]) => value).map(([name, value]) =>

@@ -35,6 +35,8 @@ function table(heads, rows) {
       }, el("span", {}, cell)))))));
 }
 
+const paragraphs = (text) => (text ? text.split("\n\n").map((part) => el("p", {}, part)) : []);
+
 function operation(method, path, described) {
   const parameters = (described.parameters ?? []).map((parameter) =>
     [el("code", {}, parameter.name), parameter.in, typeOf(parameter.schema), parameter.description ?? ""]);
@@ -45,7 +47,7 @@ function operation(method, path, described) {
   return el("details", {},
     el("summary", {}, el("span", { class: "method mono" }, method.toUpperCase()), " ", el("code", {}, path), " ",
       el("span", { class: "quiet" }, described.summary ?? "")),
-    (described.description ?? "").split("\n\n").map((text) => el("p", {}, text)),
+    paragraphs(described.description),
     parameters.length ? table(["Parameter", "In", "Type", "Meaning"], parameters) : null,
     body ? el("p", {}, "Body: ", typeOf(body)) : null,
     table(["Status", "Answer", "Meaning"], answers));
@@ -59,7 +61,7 @@ function message(name, schema) {
   ]);
   return el("details", { id: name },
     el("summary", {}, el("code", {}, name)),
-    (schema.description ?? "").split("\n\n").map((text) => el("p", {}, text)),
+    paragraphs(schema.description),
     rows.length ? table(["Field", "Type", "Default", "Meaning"], rows) : null);
 }
 

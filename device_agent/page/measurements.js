@@ -9,7 +9,7 @@ const isActive = (job) => job.state === "running" || job.state === "queued";
 const RANK = { running: 0, queued: 1 };
 
 const COLUMNS = [
-  { label: "File", header: true, class: "mono", cell: textCell((job) => fileLabel(job.artifact_sha256)) },
+  { label: "File", header: true, cell: textCell((job) => fileLabel(job.artifact_sha256)) },
   { label: "State", cell: stateCell },
   { label: "Runs on", cell: textCell((job) => `${job.backend ?? "default"}, batch ${job.batch}`) },
   { label: "Median", class: "number", cell: textCell((job) => ms(job.median_ms)) },

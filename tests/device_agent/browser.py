@@ -113,6 +113,11 @@ class Page:
         wish = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[wish])
 
+    def offline(self, is_offline: bool) -> None:
+        """Cut the network off, or give it back."""
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.call("Network.emulateNetworkConditions", offline=is_offline, **unlimited)
+
     def screenshot(self, path: Path, full: bool = True) -> None:
         """A PNG of the page."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=full)

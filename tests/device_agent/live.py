@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import uvicorn
 
 from device_agent.agent import Agent
 from device_agent.app import create_app
+from device_agent.observer import Observer
 from device_agent.server import listen, url_of
+from edge_s4op.profiler.telemetry import Board
 from tests.device_agent.fakes import wait_until
 
 
 @contextlib.contextmanager
-def live(agent: Agent) -> Iterator[httpx.Client]:
-    """A client of `agent`, which ends with the block."""
+def live(agent: Agent, find_board: Callable[[], Board] | None = None) -> Iterator[httpx.Client]:
+    """A client of `agent`, which ends with the block; it has this machine's sensors or those given."""
+    app = create_app(agent)
+    if find_board is not None:
+        app.state.observer = Observer(agent, find_board)
     with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(create_app(agent), log_config=None, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
