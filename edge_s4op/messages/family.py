@@ -65,7 +65,10 @@ class SwitchingPolicy(Message):
         "return that did not last, 32 times at most",
     )
     recover_margin: float = Field(
-        default=0.7, gt=0, le=1, description="safe: predicted and measured below this share of the objective"
+        default=0.7,
+        gt=0,
+        le=1,
+        description="safe: of the time the objective leaves for waiting, this share suffices",
     )
     queue_limit: int | None = Field(
         default=None, ge=1, le=65_536, description="more requests waiting than this are a threat, too"
