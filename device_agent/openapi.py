@@ -40,7 +40,7 @@ def openapi_of(app: FastAPI) -> dict[str, Any]:
     document["paths"] = {path: at for path, at in document["paths"].items() if path.startswith("/v1/")}
     document.setdefault("components", {}).setdefault("schemas", {})["Error"] = _ERROR
     for route in routes:
-        for method in route.methods:
+        for method in route.methods or ():
             operation = document["paths"][route.path_format].get(method.lower())
             if operation is not None:
                 _complete(document, operation, route)

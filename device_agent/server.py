@@ -100,7 +100,7 @@ def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> 
     config = uvicorn.Config(
         _ended_politely(create_app(agent)),
         log_config=None,
-        access_log=agent.settings.access_log,
+        access_log=False,  # ours has the requests' ids: request_log.py
         timeout_graceful_shutdown=_GRACE_S,
         server_header=False,
     )

@@ -84,7 +84,7 @@ function doubts(result) {
 }
 
 const driftText = (change) =>
-  `Latency ${change > 0 ? "rose" : "fell"} by ${percent(Math.abs(change))} while it was sampled`;
+  `Latency ${change > 0 ? "rose" : "fell"} by ${percent(Math.abs(change))} of its median while it was sampled`;
 
 const facts = (pairs) =>
   el("dl", { class: "facts" }, pairs.filter(([, value]) => value).map(([name, value]) =>

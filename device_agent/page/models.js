@@ -23,7 +23,7 @@ export function showModels(overview) {
   table ??= new LiveTable($("models"), "Models", COLUMNS, "No model is served. PUT /v1/models/NAME serves one.");
   table.update(overview.models, (model) => model.served.name);
   const streams = overview.streams;
-  setText($("streams"), streams ? `${streams.count} open streams, ${bytes(streams.state_bytes)} of state` : "");
+  setText($("streams"), streams ? `Open streams: ${streams.count}, state ${bytes(streams.state_bytes)}` : "");
 }
 
 function stateCell(model, cell) {
