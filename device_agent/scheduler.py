@@ -65,10 +65,16 @@ class Scheduler:
     """
 
     def __init__(
-        self, runner: Runner, policy: ServeRequest, gate: Gate, statistics: ModelStatistics, name: str = "m"
+        self,
+        runner: Runner,
+        policy: ServeRequest,
+        gate: Gate,
+        statistics: ModelStatistics,
+        name: str = "m",
+        variant: str | None = None,
     ) -> None:
         self._runner, self._policy, self._gate, self._statistics = runner, policy, gate, statistics
-        self._name = name
+        self._name, self._variant = name, variant
         self._joins = policy.max_batch > 1 and has_batch_axis(runner.manifest)
         self._line: WaitingLine[Answered] = WaitingLine(
             policy.max_queue, policy.max_batch, policy.max_delay_ms * 1e-3, gate.wait_s
@@ -104,6 +110,26 @@ class Scheduler:
         if waiter.gives_up_at < _NEVER:
             self._watch()
         return waiter.future
+
+    def hand_over(self, other: Scheduler) -> int:
+        """Let `other`, a variant of this model, answer all that waits here; how many that are.
+
+        They keep their place, their limits of time and their futures, and `other` takes them however full
+        its queue is: they were accepted. What runs already is answered here.
+        """
+        waiters = self._line.clear()
+        for waiter in waiters:
+            other._take_over(waiter)
+        return len(waiters)
+
+    def _take_over(self, waiter: Waiter[Answered]) -> None:
+        try:
+            self._line.put(waiter, even_if_full=True)
+        except LineClosed:
+            self._refuse(waiter, self._closing())
+            return
+        if waiter.gives_up_at < _NEVER:
+            self._watch()
 
     def stop_accepting(self) -> None:
         """Refuse new requests; those in the queue are still answered. Returns at once."""
@@ -182,7 +208,7 @@ class Scheduler:
         rows = sum(waiter.rows for waiter in batch)
         self._count(batch, rows, (began, joined, ran, ended))
         return [
-            Answered(outputs, None, began - waiter.arrived_ns, ran - joined, rows)
+            Answered(outputs, self._variant, began - waiter.arrived_ns, ran - joined, rows)
             for waiter, outputs in zip(batch, parts, strict=True)
         ]
 

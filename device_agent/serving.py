@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from typing import Literal
 
 from device_agent.errors import RequestError, busy_error, log_build, sentence_of
 from device_agent.gate import Gate
@@ -45,7 +47,7 @@ class Serving:
             name: Slot(request, unloaded=not loaded) for name, (request, loaded) in remembered.all().items()
         }
         self._loads: dict[str, Load] = {}  # the one that counts under each name; others are `unwanted`
-        self._attached: dict[str, Served] = {}
+        self._attached: dict[str, Callable[[], Served]] = {}
         self._retired: set[Scheduler] = set()  # they answer what waits, and then close
 
     def load_all(self) -> None:
@@ -129,13 +131,16 @@ class Serving:
         _release(slot)
         _log.info("model %s: removed", name)
 
-    def attach(self, name: str, served: Served) -> None:
-        """Let something that is no single model answer under `name`. Raises RequestError 409: it is taken."""
+    def attach(self, name: str, served: Served | Callable[[], Served]) -> None:
+        """Let something that is no single model answer under `name`; it may raise RequestError 503 meanwhile.
+
+        Raises RequestError 409: the name is taken.
+        """
         with self._lock:
             if name in self._slots or name in self._loads:
                 what = f"a model is served as {name!r}"
                 raise RequestError(what, status_code=409, fix="remove it, or choose another name")
-            self._attached[name] = served
+            self._attached[name] = served if callable(served) else lambda: served
 
     def detach(self, name: str) -> None:
         """Undo `attach`; nothing where nothing was attached."""
@@ -156,7 +161,7 @@ class Serving:
     def index(self) -> list[RepositoryEntry]:
         """The same as a model repository lists it, and the names attached."""
         with self._lock:
-            attached = [RepositoryEntry(name=name, state="READY") for name in self._attached]
+            attached = [_attached_entry(name, served) for name, served in self._attached.items()]
         entries = [repository_entry(*entry) for entry in self._entries()]
         return sorted(entries + attached, key=lambda entry: entry.name)
 
@@ -171,7 +176,13 @@ class Serving:
     def model(self, name: str) -> Served:
         """What answers under `name`. Raises UnknownModelError, RequestError 503 when it is not ready."""
         attached = self._attached.get(name)
-        return attached or self._working(name).served
+        return self._working(name).served if attached is None else attached()
+
+    def attached(self) -> list[Served]:
+        """What answers under names that are no single model's, as far as it is ready."""
+        with self._lock:
+            attached = list(self._attached.values())
+        return [served for each in attached if isinstance(served := _ready(each), Served)]
 
     def drain(self, drain_s: float) -> bool:
         """Take no more requests, and answer those that wait, `drain_s` at most; whether all were answered."""
@@ -299,6 +310,21 @@ class Serving:
     def _unknown(self, name: str) -> UnknownModelError:
         known = ", ".join(sorted({*self._slots, *self._attached})) or "none"
         return UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")
+
+
+def _ready(served: Callable[[], Served]) -> Served | RequestError:
+    try:
+        return served()
+    except RequestError as error:
+        return error
+
+
+def _attached_entry(name: str, served: Callable[[], Served]) -> RepositoryEntry:
+    found = _ready(served)
+    if isinstance(found, Served):
+        return RepositoryEntry(name=name, state="READY")
+    state: Literal["LOADING", "UNAVAILABLE"] = "LOADING" if found.retry_after_s else "UNAVAILABLE"
+    return RepositoryEntry(name=name, state=state, reason=sentence_of(found))
 
 
 def _release(slot: Slot | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge_s4op.profiler.statistics import percentile
@@ -56,10 +58,16 @@ class Statistics:
 
 
 class ModelStatistics:
-    """Counters of one served model. For several threads."""
+    """Counters of one served model. For several threads.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    What is counted here is counted in `whole`, too, which several models may share; `now_s` is the clock of
+    the window.
+    """
+
+    def __init__(
+        self, whole: ModelStatistics | None = None, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lock, self._whole, self._now_s = threading.Lock(), whole, now_s
         self._success, self._fail, self._queue = _Sum(), _Sum(), _Sum()
         self._compute = (_Sum(), _Sum(), _Sum())  # input, infer, output
         self._batches: dict[int, tuple[_Sum, _Sum, _Sum]] = {}
@@ -75,6 +83,8 @@ class ModelStatistics:
             self._rows += rows
             self._runs += 1
             self._last_ms = time.time_ns() // 1_000_000
+        if self._whole is not None:
+            self._whole.ran(rows, input_ns, infer_ns, output_ns)
 
     def answered(self, total_ns: int, queue_ns: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """One request was answered, `total_ns` after it came."""
@@ -83,18 +93,24 @@ class ModelStatistics:
             self._queue.add(queue_ns)
             for total, ns in zip(self._compute, (input_ns, infer_ns, output_ns), strict=True):
                 total.add(ns)
-            self._latencies.append((time.monotonic(), total_ns * 1e-6))
+            self._latencies.append((self._now_s(), total_ns * 1e-6))
+        if self._whole is not None:
+            self._whole.answered(total_ns, queue_ns, input_ns, infer_ns, output_ns)
 
     def failed(self, total_ns: int) -> None:
         """One request was run and failed."""
         with self._lock:
             self._fail.add(total_ns)
+        if self._whole is not None:
+            self._whole.failed(total_ns)
 
     def rejected(self, total_ns: int = 0) -> None:
         """One request was refused: the queue was full, it timed out in it, or the model was closed."""
         with self._lock:
             self._fail.add(total_ns)
             self._rejected += 1
+        if self._whole is not None:
+            self._whole.rejected(total_ns)
 
     def snapshot(self) -> Statistics:
         """All counters, of one moment."""
@@ -123,7 +139,7 @@ class ModelStatistics:
         The latency is from arrival to answer, waiting included; None where nothing was answered. The rate of
         a window that is not yet full is over the time since its first answer, one second at least.
         """
-        now = time.monotonic()
+        now = self._now_s()
         with self._lock:
             recent = [pair for pair in self._latencies if now - pair[0] <= seconds]
         if not recent:
@@ -131,6 +147,16 @@ class ModelStatistics:
         ordered = sorted(latency_ms for _, latency_ms in recent)
         rate_per_s = len(recent) / max(now - recent[0][0], 1.0)
         return percentile(ordered, 50), percentile(ordered, 99), rate_per_s
+
+    def latencies_ms(self, seconds: float = _WINDOW_S, arrived_after_s: float = -math.inf) -> list[float]:
+        """Those of `window`, ascending, but of requests that came after a moment of the clock only."""
+        since = self._now_s() - seconds
+        with self._lock:
+            return sorted(
+                latency_ms
+                for at, latency_ms in self._latencies
+                if at >= since and at - latency_ms * 1e-3 >= arrived_after_s
+            )
 
 
 class _Sum:

@@ -72,12 +72,12 @@ class WaitingLine(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def put(self, waiter: Waiter[T]) -> None:
+    def put(self, waiter: Waiter[T], *, even_if_full: bool = False) -> None:
         """Let it wait. Raises LineFull, LineClosed."""
         with self._lock:
             if self._is_closed:
                 raise LineClosed
-            if len(self._heap) >= self._max_length and not self._drop(lambda other: other.future.cancelled()):
+            if not even_if_full and not self._has_room():
                 raise LineFull
             self._count += 1
             heapq.heappush(self._heap, (waiter.level, self._count, waiter))
@@ -147,9 +147,14 @@ class WaitingLine(Generic[T]):
             self._due.notify_all()
 
     def clear(self) -> list[Waiter[T]]:
-        """Take everybody out."""
+        """Take everybody out, in the order of coming."""
         with self._lock:
-            return self._drop(lambda _: True)
+            return sorted(self._drop(lambda _: True), key=lambda waiter: waiter.arrived_ns)
+
+    def _has_room(self) -> bool:
+        if len(self._heap) < self._max_length:
+            return True
+        return bool(self._drop(lambda other: other.future.cancelled()))
 
     def _linger_s(self) -> float:
         """How long to leave the line as it is, in case others come to be taken together."""
