@@ -29,6 +29,7 @@ from edge_s4op.errors import (
     UsageError,
 )
 from edge_s4op.following import NoEventsError, followed
+from edge_s4op.inferring import infer_request, outputs_from
 from edge_s4op.messages import (
     ArtifactInfo,
     Certificate,
@@ -41,7 +42,7 @@ from edge_s4op.messages import (
     ServedModel,
     ServeRequest,
 )
-from edge_s4op.tensors import array_from_json, json_from_array
+from edge_s4op.tensors_binary import HEADER_LENGTH
 from edge_s4op.transport import RetryPolicy, Transport, checked_url, json_body
 
 __all__ = ["AgentClient", "RetryPolicy"]
@@ -68,6 +69,7 @@ class AgentClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._transport = Transport(http, retry or RetryPolicy(), sleep)
+        self._binary = False  # whether the agent is known to take binary tensors
 
     @classmethod
     def connect(
@@ -258,17 +260,22 @@ class AgentClient:
         return self._transport.call("GET", "/v1/models", list[ServedModel])
 
     def infer(self, model: str, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
-        """Run one batch on a served model (Open Inference Protocol, JSON tensors).
+        """Run one batch on a served model (Open Inference Protocol).
 
-        Raises BadInferenceInputError before sending what JSON cannot carry.
+        Tensors travel as bytes once an answer has shown that the agent understands that, and in JSON before.
+        Raises BadInferenceInputError before sending NaN, infinity or another dtype; outputs may hold NaN.
         """
-        body = {"inputs": [json_from_array(name, array) for name, array in feeds.items()]}
+        content, headers = infer_request(feeds, self._binary)
         path = f"/v2/models/{quote(model, safe='')}/infer"
-        answer = self._transport.call("POST", path, dict[str, Any], json=body)
+        response = self._transport.send("POST", path, content=content, headers=headers)
+        self._transport.check(response)
+        lengths = response.headers.get_list(HEADER_LENGTH)
         try:
-            return dict(array_from_json(tensor) for tensor in answer["outputs"])
-        except (BadInferenceInputError, AttributeError, KeyError, TypeError) as error:
+            outputs = outputs_from(response.content, lengths)
+        except (BadInferenceInputError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._transport.not_an_agent(f"outputs that cannot be read ({error})") from error
+        self._binary = bool(lengths)
+        return outputs
 
     def _remove(self, path: str) -> None:
         response = self._transport.send("DELETE", path)

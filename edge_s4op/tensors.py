@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edge_s4op.errors import BadInferenceInputError
 
-__all__ = ["array_from_json", "datatype_of", "json_from_array", "tensor_head"]
+__all__ = ["array_from_json", "check_finite", "datatype_of", "json_from_array", "tensor_head"]
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ _MAX_RANK = 32  # NumPy 1's limit; the product of more sizes takes long and cann
 def json_from_array(name: str, array: np.ndarray) -> dict[str, Any]:
     """A JSON tensor, flat. Raises BadInferenceInputError for another dtype, NaN or infinity."""
     datatype = datatype_of(name, array)
-    _check_finite(name, array)
+    check_finite(name, array)
     return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array.ravel().tolist()}
 
 
@@ -133,11 +133,12 @@ def _array(name: str, values: list[Any], dtype: np.dtype[Any], shape: tuple[int,
         raise BadInferenceInputError(f"tensor {name!r}: a number does not fit {dtype}") from error
     except ValueError as error:  # a size 0 beside sizes whose product overflows
         raise BadInferenceInputError(f"tensor {name!r}: no array of shape {list(shape)}: {error}") from error
-    _check_finite(name, array)
+    check_finite(name, array)
     return array
 
 
-def _check_finite(name: str, array: Array) -> None:
+def check_finite(name: str, array: Array) -> None:
+    """Raise BadInferenceInputError for NaN and infinity."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadInferenceInputError(
             f"tensor {name!r} holds NaN or infinity (or a number too large for {array.dtype}),"

@@ -1,4 +1,4 @@
-"""What is wrong with a tensor sent to /v2 is a 4xx that says so in exact words, and nothing else is harmed."""
+"""What is wrong with a tensor sent to /v2 is a 400 that says so in exact words; nothing else is harmed."""
 
 from __future__ import annotations
 
