@@ -2,7 +2,7 @@
 
     running    total and count of everything. The total is compensated (Kahan): float32 alone would lose a
                sample's share of it to rounding, a little more with every sample of a stream that never ends.
-    sliding    the last N samples' logits, oldest first, summed anew at each step: nothing can accumulate.
+    sliding    the last N samples' logits, oldest first, summed anew at each run: nothing can accumulate.
                Before N samples were seen the mean is of those there are: what is not there yet is zero.
 
 What arrives is the head's product of each sample, rows (T B, classes), time before batch.
@@ -68,7 +68,7 @@ class Pooling:
     def _running(self, g: Branch, each: str) -> tuple[str, list[str]]:
         """total' = total + (new - lost); lost' = what total' holds of it too much."""
         if not g.is_single:
-            each = g.add("pool/sum", "ReduceSum", self._by_time(g, each), "pool/first_axis", keepdims=0)
+            each = _sum(g, self._by_time(g, each), "pool/first_axis")
         new = g.add("pool/corrected", "Sub", each, "pool/lost")
         total = g.add("pool/sum_now", "Add", "pool/total", new)
         took = g.add("pool/took", "Sub", total, "pool/total")
@@ -81,7 +81,14 @@ class Pooling:
             new = g.add("pool/new", "Transpose", self._by_time(g, each), perm=[1, 0, 2])
         both = g.add("pool/both", "Concat", "pool/recent", new, axis=1)  # (B, N + T, classes)
         kept = g.add("pool/kept", "Slice", both, "pool/from", "pool/to", "pool/axis")
-        return g.add("pool/sum_now", "ReduceSum", kept, "pool/axis", keepdims=0), [kept]
+        return _sum(g, kept, "pool/axis"), [kept]
+
+
+def _sum(g: Branch, x: str, axis: str) -> str:
+    """Sum in double: float32 would be off by 1e-4 after 10,000 samples that are much alike."""
+    wide = g.add("pool/wide", "Cast", x, to=TensorProto.DOUBLE)
+    total = g.add("pool/sum", "ReduceSum", wide, axis, keepdims=0)
+    return g.add("pool/narrow", "Cast", total, to=TensorProto.FLOAT)
 
 
 def _state(name: str, shape: tuple[int, ...], datatype: Datatype = "FP32") -> StateInfo:

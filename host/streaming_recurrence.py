@@ -10,7 +10,8 @@ S4D's modes are scaled so that the input drives both halves alike (c takes the f
 is not diagonalised: that of LegS cannot be in floating point. It need not be: the bilinear transform of a
 diagonal plus rank-one matrix is another one (Sherman-Morrison), and such a step costs hardly more.
 
-The discrete parameters are computed in float64 and stored in float32. Samples are rows, time before batch.
+The discrete parameters are computed in float64 and stored in float32, p as p - 1: steps are added to the
+state. Samples are rows, time before batch.
 """
 
 from __future__ import annotations
@@ -113,16 +114,16 @@ def _step(g: Branch, own: Recurrence, u: str, state: str) -> tuple[str, str]:
     """u (B, Hk) and the state (B, Hk, 2, M) -> what the state gives to y (B, Hk), and the next state."""
     path, axes = own.path, f"{own.path}/state_axes"
     drive = g.add(f"{path}/drive", "Unsqueeze", u, axes)  # (B, Hk, 1, 1)
-    straight = g.add(f"{path}/straight", "Mul", state, f"{path}/pole_re")
+    straight = g.add(f"{path}/straight", "Mul", state, f"{path}/step_re")
     swapped = g.add(f"{path}/swapped", "Gather", state, f"{path}/halves", axis=2)
-    crossed = g.add(f"{path}/crossed", "Mul", swapped, f"{path}/pole_im")
+    crossed = g.add(f"{path}/crossed", "Mul", swapped, f"{path}/step_im")
     parts = [straight, crossed]
     if own.has_rank_one:
         read = g.add(f"{path}/read", "Mul", state, f"{path}/right")
         coupling = g.add(f"{path}/coupling", "ReduceSum", read, axes, keepdims=1)
         parts.append(g.add(f"{path}/coupled", "Mul", coupling, f"{path}/left"))
         drive = g.add(f"{path}/driven", "Mul", drive, f"{path}/b")
-    after = g.add(f"{path}/next", "Sum", *parts, drive)
+    after = g.add(f"{path}/next", "Sum", *parts, drive, state)  # the large one last
     weighted = g.add(f"{path}/weighted", "Mul", after, f"{path}/c")
     return g.add(f"{path}/sum", "ReduceSum", weighted, axes, keepdims=0), after
 
@@ -142,14 +143,14 @@ def _joined(g: Branch, own: Recurrence, y: str, u: str, z: str) -> str:
 
 
 def _diagonal_form(ssm: SSMLayer) -> dict[str, Tensor]:
-    """p = exp(dt A) and c = 2 residues / (1 + i), as the halves of a state meet them: (Hk, 2, M)."""
+    """p - 1, p = exp(dt A), and c = 2 residues / (1 + i), as the halves of a state meet them: (Hk, 2, M)."""
     pole_re, pole_im, res_re, res_im = ssm.operators.discrete()
     c = 2 * torch.complex(res_re, res_im) / (1 + 1j)
     return {**_poles(torch.polar(pole_re.exp(), pole_im)), "c": torch.stack([c.real, -c.imag], dim=1)}
 
 
 def _low_rank_form(ssm: SSMLayer) -> dict[str, Tensor]:
-    """S4's a = 2 (I - dt/2 A)^-1 - I as p = 2 D - 1 on the diagonal and l r^T beside it, b and c: (Hk, 2, M).
+    """S4's a = 2 (I - dt/2 A)^-1 - I: p = 2 D - 1 on the diagonal, l r^T beside it; b and c: (Hk, 2, M).
 
     D = 1 / (1 - dt/2 Lambda), w = [Re P; Im P], l = -2 g D w, r = D^* w, g = dt / (1 + dt w^T D w).
     """
@@ -166,8 +167,13 @@ def _low_rank_form(ssm: SSMLayer) -> dict[str, Tensor]:
 
 
 def _poles(p: Tensor) -> dict[str, Tensor]:
-    """What the state and the swapped state are multiplied by, so that the sum is p s: (Hk, 2, M) each."""
-    return {"pole_re": torch.stack([p.real, p.real], 1), "pole_im": torch.stack([-p.imag, p.imag], 1)}
+    """What the state and the swapped state are multiplied by, so that the sum is (p - 1) s: (Hk, 2, M) each.
+
+    Not p: of a mode that remembers 1e5 samples float32 would keep but two digits of what it forgets.
+    """
+    step = p - 1
+    halves = {"step_re": [step.real, step.real], "step_im": [-step.imag, step.imag]}
+    return {name: torch.stack(pair, 1) for name, pair in halves.items()}
 
 
 def _halves(z: Tensor) -> Tensor:
