@@ -61,7 +61,7 @@ class StreamClient:
         self._connection, self._where, self._timeout_s = connection, where, timeout_s
 
     def push(self, samples: npt.ArrayLike) -> StreamAnswer:
-        """Push one or more samples, (T, d_input), (T,) for one channel, or tokens (T,): the answer to the last.
+        """Push samples (T, d_input), (T,) of one channel, or tokens (T,): the answer to the last of them.
 
         They travel as JSON, so that integers stay what they are. Raises BadInferenceInputError, with the
         stream as it was, for what is no number or not finite.
@@ -140,18 +140,17 @@ def stream(
         raise UsageError("streaming needs the package websockets", fix="pip install websockets") from error
     path = f"/v2/models/{quote(model, safe='')}/stream{'?normalise=1' if normalise else ''}"
     where = checked_url(url).rstrip("/")
-    try:
-        connection = connect(
-            "ws" + where.removeprefix("http") + path, open_timeout=timeout_s, compression=None, proxy=None
-        )
-    except InvalidHandshake as error:
-        raise AgentProtocolError(
-            f"{where} does not stream: {error}", fix="check agent and version"
-        ) from error
-    except OSError as error:  # a timeout, too
-        raise AgentUnreachableError(
-            f"no device agent can be reached at {where}: {error}",
-            fix="start one with `s4op-agent`, or check the address and the network",
-        ) from error
-    with connection:
+    address = "ws" + where.removeprefix("http") + path
+    with contextlib.ExitStack() as opened:
+        try:
+            connection = opened.enter_context(
+                connect(address, open_timeout=timeout_s, compression=None, proxy=None)
+            )
+        except InvalidHandshake as error:
+            raise AgentProtocolError(f"{where} does not stream: {error}", fix="is it an agent?") from error
+        except OSError as error:  # a timeout, too
+            raise AgentUnreachableError(
+                f"no device agent can be reached at {where}: {error}",
+                fix="start one with `s4op-agent`, or check the address and the network",
+            ) from error
         yield StreamClient(connection, where, timeout_s)
