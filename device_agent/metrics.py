@@ -139,10 +139,9 @@ def _window(models: list[ModelNow]) -> Metric:
 
 def _of_streams(agent: Agent) -> Iterator[Metric]:
     streams = streams_now(agent)
-    if streams is not None:
-        yield GaugeMetricFamily("s4op_streams", "Open streams.", value=streams.count)
-        text = "Memory of the states of open streams."
-        yield GaugeMetricFamily("s4op_stream_state_bytes", text, value=streams.state_bytes)
+    yield GaugeMetricFamily("s4op_streams", "Open streams.", value=streams.count)
+    text = "Memory of the states of open streams."
+    yield GaugeMetricFamily("s4op_stream_state_bytes", text, value=streams.state_bytes)
 
 
 def _of_measurements(agent: Agent) -> Iterator[Metric]:

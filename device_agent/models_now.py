@@ -1,4 +1,4 @@
-"""What can be said of each served model at this moment; nothing of the parts an agent does not have."""
+"""What can be said of each served model, and of streams, at this moment."""
 
 from __future__ import annotations
 
@@ -53,22 +53,21 @@ def models_now(agent: Agent) -> list[ModelNow]:
     return [_model_now(agent, served) for served in agent.serving.all()]
 
 
-def streams_now(agent: Agent) -> StreamsNow | None:
-    """None: this agent serves no streams."""
-    streams = getattr(agent, "streams", None)
-    return None if streams is None else StreamsNow(streams.count, streams.state_bytes)
+def streams_now(agent: Agent) -> StreamsNow:
+    """Open streams of all models."""
+    return StreamsNow(agent.streams.count, agent.streams.state_bytes)
 
 
 def _model_now(agent: Agent, served: ServedModel) -> ModelNow:
     try:
         model = agent.serving.model(served.name)
-    except (S4opError, AttributeError):  # not loaded: there is nothing to count
+    except S4opError:  # not loaded: there is nothing to count
         return ModelNow(served)
     counters, (p50_ms, p99_ms, rate_per_s) = model.statistics.snapshot(), model.statistics.window()
     return ModelNow(
         served=served,
         variant=getattr(model, "variant", None),
-        queue_depth=getattr(model, "depth", None),
+        queue_depth=model.depth,
         durations={name: _counted(getattr(counters, name)) for name in _DURATIONS},
         inference_count=counters.inference_count,
         execution_count=counters.execution_count,

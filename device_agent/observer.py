@@ -61,7 +61,7 @@ class Observer:
             device_holder=agent.lease.holder,
             board=None if reading is None else BoardNow(**vars(reading)),
             models=tuple(_load_of(now) for now in models_now(agent)),
-            streams=None if streams is None else StreamsLoad(**vars(streams)),
+            streams=StreamsLoad(**vars(streams)),
             jobs=tuple(self._briefs()),
             artifacts=artifacts,
             artifacts_bytes=size_bytes,

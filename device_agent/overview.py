@@ -66,7 +66,7 @@ class Overview(Message):
     device_holder: str | None
     board: BoardNow | None
     models: tuple[ModelLoad, ...]
-    streams: StreamsLoad | None
+    streams: StreamsLoad
     jobs: tuple[JobBrief, ...]
     artifacts: int
     artifacts_bytes: int

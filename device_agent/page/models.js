@@ -22,8 +22,8 @@ let table = null;
 export function showModels(overview) {
   table ??= new LiveTable($("models"), "Models", COLUMNS, "No model is served. PUT /v1/models/NAME serves one.");
   table.update(overview.models, (model) => model.served.name);
-  const streams = overview.streams;
-  setText($("streams"), streams ? `Open streams: ${streams.count}, state ${bytes(streams.state_bytes)}` : "");
+  const { count, state_bytes: stateBytes } = overview.streams;
+  setText($("streams"), `Open streams: ${count}, state ${bytes(stateBytes)}`);
 }
 
 function stateCell(model, cell) {
