@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from edge_s4op.files import write_bytes
 from edge_s4op.messages import Layers, MeasurementResult
@@ -66,6 +68,7 @@ def _draw_histogram(axes: Axes, measured: MeasurementResult, samples_ms: Samples
     axes.bar(edges[:-1], bins.counts, np.diff(edges), align="edge", color=_BLUE, edgecolor="white")
     if bins.logarithmic:
         axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
     axes.axvline(measured.latency_ms.median, color="black", linewidth=1, label="median")
     if bins.outliers:
         label = f"{bins.outliers} outliers above {bins.fence_ms:.4g} ms, not drawn"
@@ -86,9 +89,17 @@ def _draw_samples(axes: Axes, measured: MeasurementResult, samples_ms: Samples) 
         axes.plot(order[outlying], samples_ms[outlying], "x", color=_ORANGE, markersize=5, label="outliers")
     if samples_ms.min() > 0 and samples_ms.max() > 5 * np.median(samples_ms):
         axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
     _mark_deadline(axes, measured, axes.axhline)
     axes.set(xlabel="sample, in the order taken", ylabel="latency, ms")
     axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Numbers as people write them on a logarithmic axis, also where it spans less than a decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _mark_deadline(axes: Axes, measured: MeasurementResult, line: object) -> None:
