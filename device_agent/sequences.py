@@ -76,7 +76,10 @@ class Sequences:
 
     def _known(self, model: ServedStream, sequence_id: int | str) -> Stream:
         stream = self._streams.find(model.name, sequence_id)
-        if stream is None or stream.artifact_sha256 != model.artifact_sha256:
+        if stream is not None and stream.artifact_sha256 != model.artifact_sha256:
+            self._streams.close(stream)  # another file is served now, which its state is of no use to
+            stream = None
+        if stream is None:
             raise RequestError(
                 f"inference request for sequence {sequence_id} to model '{model.name}' must specify the "
                 "START flag on the first request of the sequence",

@@ -22,9 +22,11 @@ from device_agent.served import Served
 from device_agent.v2.answer import Body, answer_to
 from device_agent.v2.compression import accepted_encoding, compressed, decompressed
 from device_agent.v2.names import check_version
+from device_agent.v2.parameters import Sequence
 from device_agent.v2.refusal import bad_request
 from device_agent.v2.request import InferRequest, read_request
 from edge_s4op.artifact import Manifest
+from edge_s4op.runtime.streaming import SAMPLES
 from edge_s4op.tensors_binary import HEADER_LENGTH, header_length_of
 
 __all__ = ["infer"]
@@ -64,13 +66,15 @@ async def infer(request: Request) -> Response:
 
 async def _answered(agent: Agent, served: Served, request: InferRequest) -> Answered:
     parameters = request.parameters
-    if parameters.sequence is None:
+    sequence = parameters.sequence
+    if sequence is None and served.manifest.streaming is not None and set(request.feeds) == {SAMPLES}:
+        sequence = Sequence(0, start=True, end=True)  # no states given: the samples are all there are
+    if sequence is None:
         wanted = Wanted(request.feeds, parameters.priority, parameters.timeout_s)
         return await asyncio.wrap_future(served.submit(wanted))
     sequences = getattr(agent, "sequences", None)
     if sequences is None:
         raise bad_request(f"model {served.name!r} keeps no state", "a request without sequence_id")
-    sequence = parameters.sequence
     answered: Answered = await sequences.infer(
         served.name, sequence.identity, sequence.start, sequence.end, request.feeds
     )

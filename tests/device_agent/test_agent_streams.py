@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,13 +149,11 @@ def test_a_measurement_holds_streams_up_and_they_go_on_after_it(running: Running
 def test_streams_that_wait_together_run_together(running: Running) -> None:
     agent, http = running
     model = agent.serving.model("m")
-    sockets = [open_socket(http) for _ in range(5)]
-    try:
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(open_socket(http)) for _ in range(5)]
         for seed, socket in enumerate(sockets):  # of different age
             for row in samples(seed + 1, seed):
                 asked(socket, row)
-        agent.lease.try_share()  # a worker may be between two runs
-        agent.lease.unshare()
         before = model.statistics.snapshot().execution_count
         with agent.lease.hold("measurement"):
             for socket in sockets:
@@ -162,9 +161,6 @@ def test_streams_that_wait_together_run_together(running: Running) -> None:
             wait_until(lambda: model.depth == 5)
         answers = [json.loads(socket.recv(20)) for socket in sockets]
         assert model.statistics.snapshot().execution_count < before + 5
-    finally:
-        for socket in sockets:
-            socket.close()
     for seed, answer in enumerate(answers):
         x = np.concatenate([samples(seed + 1, seed), np.ones((1, 3), np.float32)])
         assert answer["samples"] == seed + 2
