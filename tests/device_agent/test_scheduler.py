@@ -278,3 +278,18 @@ def test_closing_does_not_wait_for_a_measurement_longer_than_told() -> None:
         refusal_of(waiting)
         assert scheduler.wait(FOREVER_S)  # the worker has left, too
     assert runner.batches == []
+
+
+def test_the_runner_is_closed_by_the_last_worker_only() -> None:
+    others = set(threading.enumerate())
+    runner = HeldRunner(is_open=False)
+    scheduler = scheduler_of(runner, instances=3)
+    running = scheduler.submit(wanted(1))
+    runner.wait_for_runs(1)
+    scheduler.stop_accepting()
+    wait_until(lambda: len(set(threading.enumerate()) - others) == 1)  # those without work have left
+    assert not runner.is_closed.is_set()
+    runner.open.set()
+    assert outputs_of(running) == [2]
+    assert scheduler.wait(FOREVER_S)
+    assert runner.complaints == []
