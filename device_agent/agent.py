@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,14 +14,16 @@ from typing import IO
 from device_agent.database import Database
 from device_agent.device import Device, local_device
 from device_agent.errors import RequestError
+from device_agent.families import Families
 from device_agent.gate import Gate
 from device_agent.jobs import JobQueue
 from device_agent.lease import DeviceLease
 from device_agent.loader import Loader
 from device_agent.measuring import Measuring
 from device_agent.opening import Opener
+from device_agent.readings import BoardReadings
 from device_agent.records import JobRecords
-from device_agent.remembered import RememberedModels
+from device_agent.remembered import RememberedFamilies, RememberedModels
 from device_agent.sequences import Sequences
 from device_agent.serving import Serving
 from device_agent.settings import Settings
@@ -48,6 +51,7 @@ class Agent:
     lease: DeviceLease
     jobs: JobQueue
     serving: Serving
+    families: Families
     streams: Streams
     sequences: Sequences
     stopping: threading.Event
@@ -62,12 +66,17 @@ class Agent:
 
     def start(self) -> None:
         """Start the worker: it loads the served models, then takes up the queue."""
-        self.jobs.start(before=self.serving.load_all)
+        self.jobs.start(before=self._load_all)
+
+    def _load_all(self) -> None:
+        self.serving.load_all()
+        self.families.load_all()
 
     def remove_artifact(self, sha256: str) -> None:
         """Forget a model file. Raises RequestError: 404 not here, 409 in use."""
         self.store.get(sha256)
         users = [f"it is served as {name!r}" for name in self.serving.names_of(sha256)]
+        users += [f"it is a variant of the family {name!r}" for name in self.families.names_of(sha256)]
         users += [f"measurement {job_id} waits or runs" for job_id in self.jobs.unended_of(sha256)]
         if users:
             what = f"artifact {sha256[:12]} is in use: {', '.join(users)}"
@@ -86,7 +95,10 @@ class Agent:
         What is measured stops first: requests may wait for the device.
         """
         self.stop()
-        if not self.serving.drain(self.settings.drain_s):
+        self.families.stop_accepting()
+        deadline = time.monotonic() + self.settings.drain_s
+        parts = (self.serving, self.families)
+        if not all([part.drain(max(deadline - time.monotonic(), 0.0)) for part in parts]):
             _log.warning("not every inference request was answered within %g s", self.settings.drain_s)
 
     def close(self) -> None:
@@ -99,6 +111,7 @@ class Agent:
         self.stop()
         self.jobs.join(_STOP_S)
         self.serving.close()
+        self.families.close()
         self.database.close()
         self.lock_file.close()
 
@@ -130,11 +143,24 @@ def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLe
         gate = Gate(lease, traffic, settings.while_measuring == "share", settings.lease_wait_s)
         opener = Opener(store, loader, stopping)
         serving = Serving(RememberedModels(database), opener, gate, stopping)
+        readings = BoardReadings(lambda: lease.holder is not None)
+        families = Families(RememberedFamilies(database), serving, opener, stopping, readings.hottest_c)
         streams = Streams(settings.stream_limit, settings.stream_state_bytes, settings.stream_idle_s)
         sequences = Sequences(serving, streams)
         opened.pop_all()
     return Agent(
-        settings, device, database, store, lease, jobs, serving, streams, sequences, stopping, lock_file
+        settings,
+        device,
+        database,
+        store,
+        lease,
+        jobs,
+        serving,
+        families,
+        streams,
+        sequences,
+        stopping,
+        lock_file,
     )
 
 

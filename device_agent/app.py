@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from device_agent import (
     routes_artifacts,
     routes_device,
+    routes_families,
     routes_measurements,
     routes_metrics,
     routes_models,
@@ -55,7 +56,7 @@ def create_app(agent: Agent) -> FastAPI:
     routes.install(app)
     for module in (routes_device, routes_artifacts, routes_measurements, routes_models, routes_streams):
         app.include_router(module.router)
-    for module in (routes_overview, routes_metrics, routes_page):
+    for module in (routes_families, routes_overview, routes_metrics, routes_page):
         app.include_router(module.router)
     app.add_middleware(RequestLog, access_log=agent.settings.access_log)
     return app

@@ -49,6 +49,13 @@ CREATE INDEX jobs_by_rank ON jobs (state, priority DESC, sequence);
     """
 ALTER TABLE models ADD COLUMN loaded INTEGER NOT NULL DEFAULT 1;
 """,
+    """
+CREATE TABLE families (
+    name TEXT PRIMARY KEY,
+    request TEXT NOT NULL,
+    pinned TEXT
+);
+""",
 )
 _VERSION = len(_STEPS)
 

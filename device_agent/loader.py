@@ -53,6 +53,11 @@ class Loader:
         self._build_timeout_s = build_timeout_s
         self._lease, self._device_lock = DeviceLease(), device_lock
 
+    @property
+    def cores(self) -> int:
+        """CPU cores of this device."""
+        return self._device.facts().cores
+
     def accepted(self, request: R) -> R:
         """`request` with its backend named. Raises UsageError: a backend or threads this device lacks."""
         backend = installed_backend(request.backend or self.default_backend, self._device.backends())

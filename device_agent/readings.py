@@ -48,6 +48,12 @@ class BoardReadings:
                 return None
             return Reading(self._values, self._board.units(), self._now_s() - self._at_s)
 
+    def hottest_c(self) -> float | None:
+        """The highest temperature of the newest reading; None where no sensor tells one."""
+        reading = self.latest()
+        values = {} if reading is None else reading.values
+        return max((value for name, value in values.items() if name.startswith("temperature ")), default=None)
+
     def _read(self) -> None:
         self._board = self._board or self._find()  # finding sensors takes longer than reading them
         self._values, self._at_s = self._board.read(), self._now_s()

@@ -12,7 +12,7 @@ from device_agent.bodies import json_body
 from device_agent.routes_device import TheAgent
 from edge_s4op.messages import MODEL_NAME_PATTERN, ServedModel, ServeRequest
 
-__all__ = ["router"]
+__all__ = ["Name", "Prefer", "router", "wait_s_of"]
 
 router = APIRouter(prefix="/v1/models")
 
@@ -38,7 +38,7 @@ async def serve(
     It waits for the end, unless `Prefer: respond-async, wait=SECONDS` (RFC 7240) sets a limit: then 202 says
     how far it is, and the same request again waits on.
     """
-    put = partial(agent.serving.put, name, wanted, _wait_s(prefer))
+    put = partial(agent.serving.put, name, wanted, wait_s_of(prefer))
     served = await to_thread.run_sync(put, limiter=request.app.state.limiters.loading)
     if served is None:
         response.status_code = 202
@@ -52,7 +52,7 @@ def unserve(agent: TheAgent, name: Name) -> None:
     agent.serving.remove(name)
 
 
-def _wait_s(prefer: str) -> float | None:
+def wait_s_of(prefer: str) -> float | None:
     """The limit a Prefer header sets, at most 30 s; None: wait for the end."""
     wishes = dict(wish.strip().lower().partition("=")[::2] for wish in prefer.split(","))
     if "respond-async" not in wishes:

@@ -125,7 +125,7 @@ def test_an_old_file_becomes_what_a_new_one_is(tmp_path: Path) -> None:
         schemas.append((connection.execute("PRAGMA user_version").fetchone(), schema))
         connection.close()
     assert schemas[0] == schemas[1]
-    assert schemas[0][0] == (3,)
+    assert schemas[0][0] == (4,)
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
