@@ -1,4 +1,4 @@
-"""Our agent at three times what it can do: what it accepts stays quick, the rest is refused at once, memory stays.
+"""Our agent at three times what it can do: what it accepts stays quick, the rest is refused at once.
 
 The small model of `python -m benchmarks.serving`, JSON, default settings but for the queue (`--max-queue`, 16
 instead of 64): a queue's length is the longest wait that is accepted, max_queue + 1 inferences. The phases:
@@ -47,6 +47,9 @@ CLIENTS, CONNECTIONS = 16, 256
 QUEUE = 16
 SETTLING = 0.2  # share of the memory readings left out
 
+_OF_EACH = ("p50 ms", "p99 ms")
+COLUMNS = ("phase", "seconds", "accepted/s", *_OF_EACH, "refused/s", *_OF_EACH, "client")
+
 Readings = list[tuple[float, float]]  # seconds, MiB
 
 
@@ -76,8 +79,7 @@ def measure(quick: bool, minutes: float | None = None, max_queue: int = QUEUE) -
             after = loaded("after", CONNECTIONS, normal_s, NORMAL * rate)
     _check_refusal(overload)
     phases = {"capacity": capacity, "80 %": normal, "overload": overload, "after": after}
-    columns = ("phase", "seconds", "accepted/s", "p50 ms", "p99 ms", "refused/s", "p50 ms", "p99 ms", "client")
-    return Report(columns, [_row(*each) for each in phases.items()], _figures(phases, readings))
+    return Report(COLUMNS, [_row(*each) for each in phases.items()], _figures(phases, readings))
 
 
 @contextmanager

@@ -1,20 +1,21 @@
 """Our agent beside LitServe and a plain FastAPI endpoint: the same ONNX file, machine, client and run.
 
-Every server is a process (or several, as it likes) on this machine; only one is sent requests at a time, and they
-take turns. The client is a process, too, on the same cores: `client` is its share of one core. Figures of the
-table are medians of rounds. The ratios are those of a round's requests a second, so that a slow moment of the
-machine cancels out; LitServe is the better of its two configurations in that round.
+Every server is a process (or several, as it likes) on this machine; only one is sent requests at a time, and
+they take turns. The client is a process, too, on the same cores: `client` is its share of one core. Figures
+in the table are medians of rounds. Ratios are taken round by round, so that a slow moment of the machine cancels
+out; LitServe is the better of its two configurations in that round.
 
     small   S4D, L=150, H=32, depth 4, as the demo's (UCR GunPoint): 150 numbers in
     large   S4D, L=4096, H=16, depth 1: 4096 numbers in, so that reading them costs what the model costs
 
-Ours with its default settings in JSON, as the others get it, and with the protocol's binary tensors; `ours, batches`
-joins up to 8 waiting requests (ServeRequest.max_batch). `run` is the runner alone, in this process.
+Ours with its default settings in JSON, as the others get it, and with the protocol's binary tensors; `ours,
+batches` joins up to 8 waiting requests (ServeRequest.max_batch). `run` is the runner alone, in this process.
 
     rps_vs_litserve_c8    small, JSON, 8 clients, ours over LitServe, higher is better; wanted >= 2
     overhead_ms_p50_c1    p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
     stream_speedup        of `python -m benchmarks.streaming`
-Further: `rps_vs_PEER[_large][_binary]_cN`. No answer may fail; one in 20 is compared with the runner's logits.
+Further: `rps_vs_PEER[_large][_binary]_cN`. No answer may fail; one in 20 is compared with the
+runner's logits.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ Loads = Mapping[tuple[str, int], list[Load]]
 
 
 def measure(quick: bool) -> Report:
-    """Our agent, LitServe and a plain FastAPI endpoint: requests a second and latency, 1, 8 and 64 clients."""
+    """Our agent, LitServe and a plain FastAPI endpoint: requests a second and latency at 1, 8, 64 clients."""
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
     with load_process() as send, tempfile.TemporaryDirectory() as folder:
@@ -190,7 +191,8 @@ def _rows(setup: Setup, loads: Loads, alone_ms: list[float]) -> list[list[object
             found = loads[name, clients]
             ratio = "-" if name == OURS else str(_ratio(loads, OURS, [name], clients))
             row = [setup.model, clients, name, _median(load.accepted_per_s for load in found)]
-            row += [_median(percentile_ms(load.accepted_ms, percent) for load in found) for percent in (50, 99)]
+            for percent in (50, 99):
+                row.append(_median(percentile_ms(load.accepted_ms, percent) for load in found))
             refused = sum(len(load.refused_ms) for load in found)
             rows.append([*row, ratio, refused, f"{_median(load.cpu_share for load in found):.0%}"])
     return rows
@@ -218,7 +220,8 @@ def _figures(model: str, loads: Loads, alone_ms: list[float]) -> dict[str, float
 
 def _ratio(loads: Loads, ours: str, peers: Sequence[str], clients: int) -> Ratio:
     """Requests a second, ours over the best of `peers`, round by round."""
-    best = [max(load.accepted_per_s for load in turn) for turn in zip(*(loads[p, clients] for p in peers))]
+    turns = zip(*(loads[name, clients] for name in peers), strict=True)
+    best = [max(load.accepted_per_s for load in turn) for turn in turns]
     mine = [load.accepted_per_s for load in loads[ours, clients]]
     return Timings({"ours": tuple(mine), "theirs": tuple(best)}).ratio("ours", "theirs")
 

@@ -1,7 +1,7 @@
 """What one writes without a serving framework: a FastAPI endpoint around an ONNX Runtime session.
 
-It gets {"shape": [...], "data": [...]} at /predict and answers {"logits": [...]}. The session runs in Starlette's
-thread pool, on one thread for each request as in our agent; uvicorn has one worker.
+It gets {"shape": [...], "data": [...]} at /predict and answers {"logits": [...]}. The session runs in
+Starlette's thread pool, on one thread for each request as in our agent; uvicorn has one worker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """LitServe, as its documentation recommends, around the session of `serving_fastapi.py`.
 
-`tuned`: what the docstrings of LitServer and its `run` recommend for processors and for more than 100 requests
-a second: as many inference workers as cores, as many HTTP servers (`num_api_servers` None) and queues over
-ZeroMQ (`fast_queue`). Otherwise its defaults: one of each, and multiprocessing's queues.
+`tuned`: what the docstrings of LitServer and its `run` recommend for processors and for more than 100
+requests a second: as many inference workers as cores, as many HTTP servers (`num_api_servers` None) and
+queues over ZeroMQ (`fast_queue`). Otherwise its defaults: one of each, and multiprocessing's queues.
 """
 
 from __future__ import annotations
@@ -44,6 +44,4 @@ def serve(model: str, port: int, tuned: bool) -> None:
     if tuned:
         options = {"workers_per_device": len(os.sched_getaffinity(0)), "fast_queue": True}
     server = ls.LitServer(api, accelerator="cpu", **options)
-    server.run(
-        host="127.0.0.1", port=port, log_level="warning", access_log=False, generate_client_file=False
-    )
+    server.run(host="127.0.0.1", port=port, log_level="warning", access_log=False, generate_client_file=False)

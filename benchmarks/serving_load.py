@@ -1,11 +1,12 @@
 """A load generator for one HTTP/1.1 server: sockets kept alive under epoll, in a process of its own.
 
-It must cost little, since it shares the cores with the server: a request is bytes made beforehand, an answer is
-read up to its Content-Length, and bodies are looked at when the load is over (`serving_wire.py`).
+It must cost little, since it shares the cores with the server: a request is bytes made beforehand, an answer
+is read up to its Content-Length, and bodies are looked at when the load is over (`serving_wire.py`).
 
-Closed loop (`rate_per_s` None): every client sends its next request when it has its answer. Open loop: requests
-are due at random times of that mean rate (a Poisson process), whether the server keeps up or not, and latency
-counts from when a request was due, so that one which had to wait for a free connection is not made better.
+Closed loop (`rate_per_s` None): every client sends its next request when it has its answer. Open loop:
+requests are due at random times of that mean rate (a Poisson process), whether the server keeps up or not;
+latency counts from when a request was due, so that one which had to wait for a free connection is not made
+better.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ import select
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable
 
 import numpy as np
 
@@ -186,8 +186,9 @@ class _Generator:
         while now_ns < self._until_ns:
             self._receive(timeout_s=0.1)
             now_ns = time.perf_counter_ns()
-            while self._idle:
-                self._send(self._idle.pop(), time.perf_counter_ns())
+            while self._idle and now_ns < self._until_ns:
+                self._send(self._idle.pop(), now_ns)
+                now_ns = time.perf_counter_ns()
 
     def _open(self, begin_ns: int) -> None:
         arrivals = _arrivals_ns(self._plan, begin_ns)
@@ -225,17 +226,17 @@ class _Generator:
 
     def _note(self, connection: _Connection, now_ns: int) -> None:
         status, took_ns = int(connection.received[9:12]), now_ns - connection.due_ns
-        connection_request, connection.request = connection.request, -1
+        request, connection.request = connection.request, -1
         if not self._from_ns <= now_ns < self._until_ns:
             return
         if status == OK:
             self._accepted.append(took_ns)
             count = len(self._accepted)
             if count <= _FIRST or count % self._plan.keep_every == 0:
-                self._kept.append(Answer(connection_request, bytes(connection.received)))
+                self._kept.append(Answer(request, bytes(connection.received)))
         elif status in BUSY:
             self._refused.append(took_ns)
-            self._one_refused = Answer(connection_request, bytes(connection.received))
+            self._one_refused = Answer(request, bytes(connection.received))
         else:
             self._others[status] += 1
 

@@ -19,7 +19,7 @@ TOLERANCE = 1e-3  # of the largest logit; single precision agrees to about 1e-6
 
 @dataclass(frozen=True)
 class Wire:
-    """`encode`: an input (B, L, C) to headers and body; `decode`: head and body of the answer to its logits."""
+    """`encode`: an input (B, L, C) to headers and body; `decode`: an answer's head and body to its logits."""
 
     encode: Callable[[np.ndarray], tuple[dict[str, str], bytes]]
     decode: Callable[[bytes, bytes], np.ndarray]
