@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -34,12 +34,16 @@ from edge_s4op.messages import (
     ArtifactInfo,
     Certificate,
     DeviceFacts,
+    FamilyPin,
+    FamilyRequest,
     Job,
     JobState,
     MeasurementRequest,
     MeasurementResult,
     Samples,
+    ServedFamily,
     ServedModel,
+    ServeOptions,
     ServeRequest,
 )
 from edge_s4op.tensors_binary import HEADER_LENGTH
@@ -48,6 +52,8 @@ from edge_s4op.transport import RetryPolicy, Transport, checked_url, json_body
 __all__ = ["AgentClient", "RetryPolicy"]
 
 Array = npt.NDArray[Any]
+
+T = TypeVar("T")
 
 _ENDED = ("succeeded", "failed", "cancelled")
 _POLL_S = 0.2
@@ -242,14 +248,7 @@ class AgentClient:
         Waits for the end, which takes minutes where an engine is built first. Who stops waiting (Ctrl-C)
         does not stop the device: `unserve` does.
         """
-        path, body = _path("models", name), json_body(request)
-        while True:
-            response = self._transport.send("PUT", path, content=body, headers=_SERVE_HEADERS)
-            served = self._transport.parsed(response, ServedModel)
-            if on_progress is not None:
-                on_progress(served)
-            if response.status_code != 202:
-                return served
+        return self._put_to_serve(_path("models", name), request, ServedModel, on_progress)
 
     def unserve(self, name: str) -> None:
         """Stop serving `name`."""
@@ -258,6 +257,33 @@ class AgentClient:
     def served(self) -> list[ServedModel]:
         """Every model being served, also those that failed to load."""
         return self._transport.call("GET", "/v1/models", list[ServedModel])
+
+    def serve_family(
+        self,
+        name: str,
+        request: FamilyRequest,
+        *,
+        on_progress: Callable[[ServedFamily], None] | None = None,
+    ) -> ServedFamily:
+        """Serve several variants under `name`; the agent chooses among them. Waits as `serve` does."""
+        return self._put_to_serve(_path("families", name), request, ServedFamily, on_progress)
+
+    def family(self, name: str) -> ServedFamily:
+        """The variant in use, how each fares, the last switches and why."""
+        return self._transport.call("GET", _path("families", name), ServedFamily)
+
+    def families(self) -> list[ServedFamily]:
+        """Every family being served."""
+        return self._transport.call("GET", "/v1/families", list[ServedFamily])
+
+    def pin(self, name: str, variant: str | None) -> ServedFamily:
+        """Hold one variant of a family, whatever happens; None lets the agent choose again."""
+        path = _path("families", name) + "/pin"
+        return self._transport.call("POST", path, ServedFamily, body=FamilyPin(variant=variant))
+
+    def unserve_family(self, name: str) -> None:
+        """Stop serving a family."""
+        self._remove(_path("families", name))
 
     def infer(self, model: str, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
         """Run one batch on a served model (Open Inference Protocol).
@@ -276,6 +302,17 @@ class AgentClient:
             raise self._transport.not_an_agent(f"outputs that cannot be read ({error})") from error
         self._binary = bool(lengths)
         return outputs
+
+    def _put_to_serve(
+        self, path: str, request: ServeOptions, kind: type[T], on_progress: Callable[[T], None] | None
+    ) -> T:
+        while True:
+            response = self._transport.send("PUT", path, content=json_body(request), headers=_SERVE_HEADERS)
+            served = self._transport.parsed(response, kind)
+            if on_progress is not None:
+                on_progress(served)
+            if response.status_code != 202:
+                return served
 
     def _remove(self, path: str) -> None:
         response = self._transport.send("DELETE", path)
