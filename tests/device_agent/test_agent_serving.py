@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, ValuesView
 from concurrent.futures import Future
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 
 from device_agent.device import Device, local_device
 from device_agent.errors import RequestError
-from device_agent.scheduler import Answered, ClosingError
+from device_agent.scheduler import Answered, ClosingError, Wanted
 from device_agent.serving import Serving
 from edge_s4op.artifact import Artifact
 from edge_s4op.errors import InferenceError, UnknownModelError, UsageError
@@ -310,3 +310,26 @@ def test_a_wrong_policy_names_the_field(http: httpx.Client, field: str, value: f
     answer = serve(http, "m", scaling_artifact(2.0), **{field: value})
     assert answer.status_code == 400
     assert field in answer.json()["error"]
+
+
+class Meanwhile(dict[str, np.ndarray]):
+    """Feeds at whose first look something else happens."""
+
+    def __init__(self, feeds: Mapping[str, np.ndarray], happens: Callable[[], object]) -> None:
+        super().__init__(feeds)
+        self._happens: list[Callable[[], object]] = [happens]
+
+    def values(self) -> ValuesView[np.ndarray]:
+        while self._happens:
+            self._happens.pop()()
+        return super().values()
+
+
+def test_a_model_replaced_in_the_middle_of_submitting_hands_the_request_on(start, held: HeldDevice) -> None:
+    http = start(device=held.device())
+    serve(http, "m", scaling_artifact(2.0))
+    feeds = Meanwhile(wanted(4).feeds, lambda: serve(http, "m", scaling_artifact(3.0)))
+    assert y_of(serving_of(http).model("m").submit(Wanted(feeds))) == 8
+    assert held.runners[0].is_closed.is_set()
+    assert held.runners[1].batches[-1] == [4]
+    assert held.runners[0].complaints == []
