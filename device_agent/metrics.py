@@ -24,7 +24,7 @@ from device_agent.agent import Agent
 from device_agent.models_now import ModelNow, models_now, streams_now
 from device_agent.readings import BoardReadings
 from edge_s4op import __version__
-from edge_s4op.messages import JobState
+from edge_s4op.messages import JobState, ServedFamily
 
 __all__ = ["registry_of"]
 
@@ -88,15 +88,18 @@ def _gauge(name: str, text: str, models: list[ModelNow], value: Any) -> Metric:
     family = GaugeMetricFamily(name, text, labels=["model"])
     for model in models:
         if (number := value(model)) is not None:
-            family.add_metric([model.served.name], number)
+            family.add_metric([model.name], number)
     return family
 
 
 def _variants(models: list[ModelNow]) -> Metric:
-    family = GaugeMetricFamily("s4op_model_variant", "1 for the variant in use.", labels=["model", "variant"])
+    family = GaugeMetricFamily(
+        "s4op_model_variant", "1 for the variant of a family in use.", labels=["model", "variant"]
+    )
     for model in models:
-        if model.variant is not None:
-            family.add_metric([model.served.name, model.variant], 1)
+        if isinstance(model.served, ServedFamily):
+            for variant in model.served.variants:
+                family.add_metric([model.name, variant.name], variant.name == model.served.current)
     return family
 
 
@@ -105,14 +108,14 @@ def _counts(models: list[ModelNow]) -> Iterator[Metric]:
         family = CounterMetricFamily(f"s4op_{name}", text, labels=["model"])
         for model in models:
             if key in (model.durations or {}):
-                family.add_metric([model.served.name], (model.durations or {})[key].count)
+                family.add_metric([model.name], (model.durations or {})[key].count)
         yield family
     inferences = CounterMetricFamily("s4op_inference_count", "Rows inferred.", labels=["model"])
     executions = CounterMetricFamily("s4op_inference_exec_count", "Runs of the model.", labels=["model"])
     for model in models:
         if model.inference_count is not None and model.execution_count is not None:
-            inferences.add_metric([model.served.name], model.inference_count)
-            executions.add_metric([model.served.name], model.execution_count)
+            inferences.add_metric([model.name], model.inference_count)
+            executions.add_metric([model.name], model.execution_count)
     yield inferences
     yield executions
 
@@ -123,7 +126,7 @@ def _durations(models: list[ModelNow]) -> Iterator[Metric]:
         for model in models:
             counted = (model.durations or {}).get(key)
             if counted is not None:
-                family.add_metric([model.served.name], counted.count, counted.seconds)
+                family.add_metric([model.name], counted.count, counted.seconds)
         yield family
 
 
@@ -133,7 +136,7 @@ def _window(models: list[ModelNow]) -> Metric:
     for model in models:
         for quantile, value_ms in (("0.5", model.p50_ms), ("0.99", model.p99_ms)):
             if value_ms is not None:
-                family.add_metric([model.served.name, quantile], value_ms * _MS)
+                family.add_metric([model.name, quantile], value_ms * _MS)
     return family
 
 

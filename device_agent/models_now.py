@@ -1,4 +1,4 @@
-"""What can be said of each served model, and of streams, at this moment."""
+"""What can be said of each served model or family, and of streams, at this moment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from device_agent.agent import Agent
 from device_agent.statistics import Duration
 from edge_s4op.errors import S4opError
-from edge_s4op.messages import ServedModel
+from edge_s4op.messages import ServedFamily, ServedModel
 
 __all__ = ["Counted", "ModelNow", "StreamsNow", "models_now", "streams_now"]
 
@@ -24,13 +24,13 @@ class Counted:
 
 @dataclass(frozen=True)
 class ModelNow:
-    """A served model, what it has done since it was loaded, and latencies of the last while.
+    """A served model or family, what it has done since it was loaded, and latencies of the last minute.
 
-    `durations` are Triton's: success, fail, queue, compute_input, compute_infer, compute_output.
+    `durations` are Triton's: success, fail, queue, compute_input, compute_infer, compute_output. What is not
+    ready has nothing but its description.
     """
 
-    served: ServedModel
-    variant: str | None = None
+    served: ServedModel | ServedFamily
     queue_depth: int | None = None
     durations: dict[str, Counted] | None = None
     inference_count: int | None = None
@@ -38,6 +38,10 @@ class ModelNow:
     p50_ms: float | None = None
     p99_ms: float | None = None
     rate_per_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.served.name
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ class StreamsNow:
 
 
 def models_now(agent: Agent) -> list[ModelNow]:
-    """Every served model, by name."""
-    return [_model_now(agent, served) for served in agent.serving.all()]
+    """Every served model and family, by name."""
+    served: list[ServedModel | ServedFamily] = [*agent.serving.all(), *agent.families.all()]
+    return [_model_now(agent, each) for each in sorted(served, key=lambda each: each.name)]
 
 
 def streams_now(agent: Agent) -> StreamsNow:
@@ -58,7 +63,7 @@ def streams_now(agent: Agent) -> StreamsNow:
     return StreamsNow(agent.streams.count, agent.streams.state_bytes)
 
 
-def _model_now(agent: Agent, served: ServedModel) -> ModelNow:
+def _model_now(agent: Agent, served: ServedModel | ServedFamily) -> ModelNow:
     try:
         model = agent.serving.model(served.name)
     except S4opError:  # not loaded: there is nothing to count
@@ -66,7 +71,6 @@ def _model_now(agent: Agent, served: ServedModel) -> ModelNow:
     counters, (p50_ms, p99_ms, rate_per_s) = model.statistics.snapshot(), model.statistics.window()
     return ModelNow(
         served=served,
-        variant=getattr(model, "variant", None),
         queue_depth=model.depth,
         durations={name: _counted(getattr(counters, name)) for name in _DURATIONS},
         inference_count=counters.inference_count,

@@ -20,7 +20,7 @@ from device_agent.models_now import ModelNow, models_now, streams_now
 from device_agent.overview import BoardNow, JobBrief, ModelLoad, Overview, StreamsLoad, brief_of
 from device_agent.readings import BoardReadings
 from edge_s4op import __version__
-from edge_s4op.messages import DeviceFacts, Job
+from edge_s4op.messages import DeviceFacts, Job, ServedFamily, ServedModel
 from edge_s4op.profiler.memory import resident_bytes
 from edge_s4op.profiler.telemetry import Board, find_board
 
@@ -111,8 +111,8 @@ def observer_of(app: FastAPI) -> Observer:
 def _load_of(now: ModelNow) -> ModelLoad:
     durations = now.durations or {}
     return ModelLoad(
-        served=now.served,
-        variant=now.variant,
+        model=now.served if isinstance(now.served, ServedModel) else None,
+        family=now.served if isinstance(now.served, ServedFamily) else None,
         queue_depth=now.queue_depth,
         p50_ms=now.p50_ms,
         p99_ms=now.p99_ms,

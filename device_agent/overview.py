@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edge_s4op.messages import DeviceFacts, Job, JobState, ServedModel
+from pydantic import Field
+
+from edge_s4op.messages import DeviceFacts, Job, JobState, ServedFamily, ServedModel
 from edge_s4op.messages.base import Message
 
 __all__ = ["BoardNow", "JobBrief", "ModelLoad", "Overview", "StreamsLoad", "brief_of"]
@@ -17,10 +19,13 @@ class BoardNow(Message):
 
 
 class ModelLoad(Message):
-    """A served model and how it fares; None where that is not known."""
+    """A served model or family, and how it fares; None where that is not known, as while it is loaded.
 
-    served: ServedModel
-    variant: str | None = None
+    p50, p99 and rate are of the last minute.
+    """
+
+    model: ServedModel | None = Field(description="None: it is a family")
+    family: ServedFamily | None = Field(description="None: it is a model")
     queue_depth: int | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None

@@ -51,6 +51,16 @@ def serve(http: httpx.Client, name: str, artifact: Artifact, **options: object) 
     )
 
 
+def serve_family(http: httpx.Client, name: str, **variants: Artifact) -> httpx.Response:
+    """Serve `variants`, the first being the preferred one, under an objective that is easily kept."""
+    named = [
+        {"name": variant, "artifact_sha256": upload(http, artifact).sha256}
+        for variant, artifact in variants.items()
+    ]
+    request = {"variants": named, "objective": {"p99_ms": 60_000}}
+    return http.put(f"/v1/families/{name}", json=request)
+
+
 def infer(http: httpx.Client, name: str) -> httpx.Response:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
     return http.post(f"/v2/models/{name}/infer", json={"inputs": [tensor], "outputs": [{"name": "y"}]})

@@ -14,7 +14,7 @@ from device_agent.observer import Observer
 from device_agent.readings import BoardReadings
 from edge_s4op.profiler.telemetry import Board, Sensor
 from tests.device_agent.agent_helpers import scaling_artifact
-from tests.device_agent.agent_requests import ended, infer, serve, submitted, upload
+from tests.device_agent.agent_requests import ended, infer, serve, serve_family, submitted, upload
 from tests.device_agent.conftest import Start, TestClient
 from tests.device_agent.fakes import Gate, gated_device
 
@@ -81,6 +81,19 @@ def test_requests_and_their_time_are_counted_by_model(http: TestClient) -> None:
     assert value(http, "s4op_inference_recent_latency_seconds", model="m", quantile="0.99") > 0
     assert value(http, "s4op_queue_depth", model="m") == 0
     assert value(http, "s4op_model_ready", model="m") == 1
+
+
+def test_a_family_counts_as_one_and_tells_its_variant(http: TestClient) -> None:
+    family = {"large": scaling_artifact(2.0), "small": scaling_artifact(3.0)}
+    assert serve_family(http, "f", **family).status_code == 200
+    for _ in range(2):
+        assert infer(http, "f").status_code == 200
+    assert value(http, "s4op_inference_request_success_total", model="f") == 2
+    assert value(http, "s4op_model_variant", model="f", variant="large") == 1
+    assert value(http, "s4op_model_variant", model="f", variant="small") == 0
+    assert http.post("/v1/families/f/pin", json={"variant": "small"}).status_code == 200
+    assert value(http, "s4op_model_variant", model="f", variant="large") == 0
+    assert value(http, "s4op_model_variant", model="f", variant="small") == 1
 
 
 def test_measurements_are_counted_by_state(start: Start) -> None:

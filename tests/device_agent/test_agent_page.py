@@ -94,7 +94,7 @@ def test_an_overview_has_device_models_and_measurements(http: TestClient) -> Non
     job = ended(http, submitted(http, artifact))
     seen = http.get("/v1/overview").json()
     assert seen["device"]["cores"] >= 1
-    assert [model["served"]["name"] for model in seen["models"]] == ["m"]
+    assert [model["model"]["name"] for model in seen["models"]] == ["m"]
     assert seen["jobs"][0]["id"] == job.id
     assert seen["jobs"][0]["state"] == "succeeded"
     assert seen["jobs"][0]["median_ms"] == job.result.latency_ms.median

@@ -15,7 +15,7 @@ from device_agent.device import Device
 from device_agent.settings import Settings
 from edge_s4op.profiler.telemetry import Board, Sensor
 from tests.device_agent.agent_helpers import scaling_artifact
-from tests.device_agent.agent_requests import infer, job_of, serve, submitted, upload
+from tests.device_agent.agent_requests import infer, job_of, serve, serve_family, submitted, upload
 from tests.device_agent.browser import Page, open_page
 from tests.device_agent.fakes import Gate, gated_device, wait_until
 from tests.device_agent.live import live
@@ -153,6 +153,19 @@ def test_models_are_shown_with_their_latency(look: Callable[..., Seen]) -> None:
     seen.page.until(f"document.querySelector('#models tbody tr') && {cell.format('Answered')} === '5'")
     assert seen.page.js(cell.format("p99")).endswith(" ms")
     assert seen.page.js(cell.format("State")) == "ready"
+
+
+def test_a_family_is_shown_with_the_variant_in_use(look: Callable[..., Seen]) -> None:
+    seen = look()
+    family = {"large": scaling_artifact(2.0), "small": scaling_artifact(3.0)}
+    assert serve_family(seen.http, "ecg", **family).status_code == 200
+    cell = "document.querySelector('#models [data-label=Runs]')?.innerText"
+    seen.page.until(f"{cell}?.startsWith('large')")
+    shown = seen.page.js(cell)
+    assert "objective: p99 60000 ms" in shown
+    assert "others: small" in shown
+    seen.http.post("/v1/families/ecg/pin", json={"variant": "small"})
+    seen.page.until(f"{cell}.startsWith('small (pinned)')")
 
 
 def test_sensors_are_shown_with_their_units(look: Callable[..., Seen]) -> None:
