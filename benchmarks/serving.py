@@ -2,8 +2,8 @@
 
 Every server is a process (or several, as it likes) on this machine; only one is sent requests at a time, and
 they take turns. The client is a process, too, on the same cores: `client` is its share of one core. Figures
-in the table are medians of rounds. Ratios are taken round by round, so that a slow moment of the machine cancels
-out; LitServe is the better of its two configurations in that round.
+in the table are medians of rounds. Ratios are taken round by round, so that a slow moment of the machine
+cancels out; LitServe is the better of its two configurations in that round.
 
     small   S4D, L=150, H=32, depth 4, as the demo's (UCR GunPoint): 150 numbers in
     large   S4D, L=4096, H=16, depth 1: 4096 numbers in, so that reading them costs what the model costs
