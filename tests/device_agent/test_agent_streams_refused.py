@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket as sockets
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from device_agent.agent import Agent
-from tests.device_agent.agent_helpers import scaling_artifact
-from tests.device_agent.agent_requests import first_output, infer, serve
+from edge_s4op.messages import ServeRequest
+from tests.device_agent.agent_helpers import agent_process, scaling_artifact
+from tests.device_agent.agent_requests import first_output, infer, serve, upload
 from tests.device_agent.fakes import wait_until
 from tests.device_agent.stream_agents import (
     asked,
@@ -205,6 +207,31 @@ def test_another_file_under_the_name_ends_its_streams(http: httpx.Client) -> Non
         assert closing(socket)[0] == 4404
 
 
+def test_a_push_that_waits_while_its_file_is_replaced_is_not_mixed_up(running: Running) -> None:
+    agent, http = running
+    assert serve(http, "replaced", floats()).status_code == 200
+    with open_socket(http, "replaced/stream") as socket:
+        asked(socket, samples(1))
+        old = agent.serving.model("replaced")
+        with agent.lease.hold("measurement"):
+            socket.send(samples(1).tobytes())
+            wait_until(lambda: old.depth == 1)
+            upload(http, labelled())
+            request = ServeRequest(artifact_sha256=labelled().sha256)
+            agent.serving.put("replaced", request, wait_s=0.01)
+            wait_until(lambda: agent.serving.model("replaced") is not old)
+        assert closing(socket)[0] == 4409
+
+
+def test_a_name_of_several_models_has_no_streams(running: Running) -> None:
+    agent, http = running
+    agent.serving.attach("several", dataclasses.replace(agent.serving.model("m"), runner=None))
+    with open_socket(http, "several/stream") as socket:
+        code, reason = closing(socket)
+    assert (code, "several models answer" in reason) == (4400, True)
+    agent.serving.detach("several")
+
+
 def test_streams_are_limited_in_number(tmp_path: Path) -> None:
     with streaming_agent(tmp_path, stream_limit=2) as (agent, http):
         with open_socket(http) as first, open_socket(http) as second:
@@ -271,3 +298,14 @@ def test_a_frame_under_way_is_answered_before_the_agent_stops(tmp_path: Path) ->
             agent.stop()
         assert json.loads(socket.recv(20))["samples"] == 2
         assert closing(socket)[0] == 1012
+
+
+def test_a_process_told_to_stop_closes_its_streams_and_ends(tmp_path: Path) -> None:
+    with agent_process(tmp_path / "data") as process, httpx.Client(base_url=process.url) as http:
+        assert serve(http, "m", floats()).status_code == 200
+        with open_socket(http) as socket:
+            asked(socket, samples(1))
+            process.process.terminate()
+            assert closing(socket) == (1012, "the agent stops; connect again once it is back")
+        assert process.process.wait(20) == 0
+        assert "Traceback" not in process.log, process.log
