@@ -31,7 +31,7 @@ async function look() {
     apart = APART_FAILED_MS;
   } finally {
     isAsking = false;
-    if (!document.hidden) timer = setTimeout(look, apart);
+    timer = setTimeout(look, apart);
   }
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from device_agent.observer import Observer
 from device_agent.readings import BoardReadings
 from edge_s4op.profiler.telemetry import Board, Sensor
-from tests.device_agent.agent_helpers import scaling_artifact
+from tests.device_agent.agent_helpers import agent_process, scaling_artifact
 from tests.device_agent.agent_requests import ended, infer, serve, serve_family, submitted, upload
 from tests.device_agent.conftest import Start, TestClient
 from tests.device_agent.fakes import Gate, gated_device
@@ -165,7 +167,7 @@ def test_sensors_are_read_once_a_second_however_many_ask() -> None:
     assert kept.age_s == 8.0
 
 
-def test_two_agents_in_one_process_keep_their_metrics_apart(start: Start, tmp_path) -> None:
+def test_two_agents_in_one_process_keep_their_metrics_apart(start: Start, tmp_path: Path) -> None:
     one, other = start(data_dir=tmp_path / "one"), start(data_dir=tmp_path / "other")
     upload(one, scaling_artifact())
     assert value(one, "s4op_artifacts") == 1
@@ -195,7 +197,7 @@ def test_an_id_that_is_no_word_is_replaced(http: TestClient, bad: str | bytes) -
 
 
 def test_looking_on_is_not_logged_unless_the_access_log_is_on(
-    start: Start, tmp_path, caplog: pytest.LogCaptureFixture
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "device_agent.requests")
     quiet, loud = start(data_dir=tmp_path / "a"), start(data_dir=tmp_path / "b", access_log=True)
@@ -206,6 +208,15 @@ def test_looking_on_is_not_logged_unless_the_access_log_is_on(
     assert "unseen" not in text
     assert "GET /metrics -> 200" in text
     assert text.rstrip().endswith("request seen")
+
+
+def test_the_access_log_has_one_line_a_request_with_its_id(tmp_path: Path) -> None:
+    with agent_process(tmp_path / "data", "--access-log") as agent:
+        headers = {"X-Request-Id": "once"}
+        httpx.get(f"{agent.url}/v2/health/live", headers=headers, trust_env=False, timeout=30)
+        lines = [line for line in agent.log.splitlines() if "/v2/health/live" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("request once")
 
 
 def test_a_line_end_in_a_path_does_not_end_the_line(
