@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -233,8 +234,6 @@ def test_once_cool_it_returns_and_each_failed_return_takes_longer() -> None:
 
 def test_heat_that_may_not_step_yet_does_not_hide_a_queue() -> None:
     rule = rule_of(temperature_limit_c=85.0, temperature_dwell_s=1000, min_dwell_s=1)
-    state, switch = rule.step(SwitchingState(current=1, switched_at_s=0.0), Observation(5.0, 100, 600.0))
-    assert switch is not None
     hot = Observation(5.0, 100, 600.0, temperature_c=90.0)
     _, switch = rule.step(SwitchingState(current=1, switched_at_s=0.0), hot)
     assert switch is not None
@@ -246,7 +245,7 @@ def test_switches_are_min_dwell_s_apart() -> None:
     device = Device(rule_of(min_dwell_s=5, recover_s=0), lambda _: rng.uniform(0, 1500)).run(600)
     times = [at for at, *_ in device.switches]
     assert len(times) > 3
-    assert all(later - earlier >= 5 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 5 for earlier, later in itertools.pairwise(times))
 
 
 def test_a_variant_that_is_worse_and_not_faster_is_never_used() -> None:
