@@ -13,6 +13,7 @@ from edge_s4op.client import AgentClient
 from edge_s4op.errors import UsageError
 from edge_s4op.messages import MODEL_NAME_PATTERN, ServeRequest
 from host.cli.console import emit_json, log
+from host.cli.deploy_family import deploy_family
 from host.cli.options import DEFAULT_AGENT, AgentUrl, BackendName, Json, Threads, checked
 from host.cli.progress import deploying_bar
 from host.family import FAMILY_NAME, read_family, select
@@ -21,11 +22,27 @@ __all__ = ["deploy_command"]
 
 
 def deploy_command(
-    model: Annotated[Path, typer.Argument(help="An ONNX file, or the folder of a search (family.json).")],
     name: Annotated[str, typer.Option(help="Name to serve it under.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="An ONNX file, or the folder of a search (family.json).")
+    ] = None,
     agent: AgentUrl = DEFAULT_AGENT,
     latency_budget_ms: Annotated[
         float | None, typer.Option(help="Of a family, the most accurate model whose measured p50 fits.")
+    ] = None,
+    family: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a search: serve all of its models, the agent chooses among them."),
+    ] = None,
+    objective_p99_ms: Annotated[
+        float | None,
+        typer.Option(help="Of --family: latency that 99% of the answers keep, waiting included."),
+    ] = None,
+    objective_p50_ms: Annotated[
+        float | None, typer.Option(help="Of --family: the same for the median, in place of p99.")
+    ] = None,
+    temperature_limit_c: Annotated[
+        float | None, typer.Option(help="Of --family: a board so hot is given a faster model.")
     ] = None,
     backend: BackendName = None,
     threads: Threads = 1,
@@ -48,11 +65,12 @@ def deploy_command(
     One already served under that name is replaced without a gap; a restarted agent serves it again.
 
     Example: s4op deploy runs/pruned --latency-budget-ms 0.8 --name gunpoint
+
+    Example: s4op deploy --family runs/pruned --objective-p99-ms 20 --name gunpoint
     """
     _check_name(name)
-    path = _model_file(model, latency_budget_ms)
-    artifact = read_artifact(path)
-    values = {
+    objective = {"p99_ms": objective_p99_ms, "p50_ms": objective_p50_ms}
+    values: dict[str, object] = {
         "backend": backend,
         "threads": threads,
         "max_batch": max_batch,
@@ -62,6 +80,21 @@ def deploy_command(
         "timeout_ms": timeout_ms,
         "priority_levels": priority_levels,
     }
+    if family is not None:
+        if model is not None or latency_budget_ms is not None:
+            raise UsageError("--family serves every model of a search: give no MODEL and no budget beside it")
+        policy = {"temperature_limit_c": temperature_limit_c}
+        deploy_family(family, name, agent, values, objective, policy, as_json=as_json)
+        return
+    if any(value is not None for value in (*objective.values(), temperature_limit_c)):
+        raise UsageError("an objective or a limit of temperature belongs to --family", fix="give that, too")
+    if model is None:
+        raise UsageError("nothing to deploy", expected="MODEL, or --family FOLDER")
+    _deploy_model(_model_file(model, latency_budget_ms), name, agent, values, as_json=as_json)
+
+
+def _deploy_model(path: Path, name: str, agent: str, values: dict[str, object], *, as_json: bool) -> None:
+    artifact = read_artifact(path)
     request = checked(ServeRequest, {"artifact_sha256": artifact.sha256, **values})
     with AgentClient.connect(agent) as client, deploying_bar(f"loading {path.name}") as follow:
         client.put_artifact(artifact)

@@ -55,6 +55,9 @@ def infer_command(
 
 def _serving(client: AgentClient, name: str) -> ServeRequest:
     served = {model.name: model.serving for model in client.served()}
+    if name not in served:  # variants of a family differ in nothing that matters here
+        families = {family.name: family.serving for family in client.families()}
+        served |= {key: each.serve_request(each.variants[0]) for key, each in families.items()}
     if not served:
         raise UsageError(f"{client.url} serves no model", fix="serve one with `s4op deploy`")
     if name not in served:

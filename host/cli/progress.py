@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from edge_s4op.messages import Job, ServedModel
+from edge_s4op.messages import Job, ServedFamily, ServedModel
 from host.cli.console import log
 from host.family import Trial
 from host.search import SearchProgress
@@ -61,8 +61,8 @@ def measuring_bar(description: str) -> Iterator[Callable[[Job], None]]:
 
 
 @contextlib.contextmanager
-def deploying_bar(description: str) -> Iterator[Callable[[ServedModel], None]]:
-    """A bar of one model being loaded; yields what `AgentClient.serve` takes as `on_progress`."""
+def deploying_bar(description: str) -> Iterator[Callable[[ServedModel | ServedFamily], None]]:
+    """A bar of models being loaded; yields what `AgentClient.serve` (or its kin) takes as `on_progress`."""
     with _bars() as bars:
         task = bars.add_task(description, total=100, note="")
         yield lambda served: bars.update(task, note=served.stage or "", **_share(served.progress))
