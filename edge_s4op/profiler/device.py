@@ -84,7 +84,8 @@ def hashed_parts(facts: DeviceFacts) -> dict[str, object]:
         "memory in GiB": round(facts.memory_bytes / _GIB),
         "gpu": facts.gpu,
         "power mode": facts.power_mode,
-        "clocks": dict(facts.clocks),
+        # Only root may read the memory's clock; what sets it (power mode, locked clocks) shows in others.
+        "clocks": {name: limits for name, limits in facts.clocks.items() if name != "emc"},
         "versions": {name: v for name, v in facts.versions.items() if name not in _NOT_HASHED},
     }
 

@@ -49,12 +49,18 @@ def gpu_versions(backends: Mapping[str, str], root: Path = Path("/")) -> dict[st
 
 
 def _cuda_version(root: Path) -> str | None:
-    """Of the toolkit: a JSON file since CUDA 11.1, a line of text before."""
+    """Of the toolkit: a JSON file since CUDA 11.1, a line of text before; else of the runtime library."""
     folder = root / "usr/local/cuda"
     known = _CUDA_JSON.search(_text(folder / "version.json")) or _CUDA_TEXT.search(
         _text(folder / "version.txt")
     )
-    return known.group(1) if known else None
+    return known.group(1) if known else _runtime_library_version(folder)
+
+
+def _runtime_library_version(folder: Path) -> str | None:
+    names = [path.name for path in folder.glob("**/libcudart.so.*") if path.parent.name in ("lib", "lib64")]
+    versions = [name.removeprefix("libcudart.so.") for name in names]
+    return max(versions, key=len, default=None)  # "12" is a link to "12.6.68"
 
 
 def _plugin_hash() -> str | None:

@@ -14,7 +14,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ def layers_of_profile(events: Sequence[Event], content: bytes, plain_us: float) 
 
     The first run warmed up and is left out.
     """
-    nodes = [(node.name, _is_ssm(node)) for node in onnx.load_model_from_string(content).graph.node]
-    file = _File.of(nodes)
+    nodes = onnx.load_model_from_string(content).graph.node
+    file = _File.of([(node.name, _is_ssm(node)) for node in _with_branches(nodes)])
     runs = list(_runs(events))[1:]
     return layers_message("onnxruntime profile", [file.named(run.timed(plain_us)) for run in runs])
 
@@ -125,7 +125,20 @@ def _runs(events: Sequence[Event]) -> Iterator[_Run]:
 
 
 def _is_node(event: Event) -> bool:
-    return event.get("cat") == "Node" and str(event.get("name", "")).endswith(_SUFFIX)
+    """Whether a node ran; an If is what its branch ran."""
+    if event.get("cat") != "Node" or event["args"].get("op_name") == "If":
+        return False
+    return str(event.get("name", "")).endswith(_SUFFIX)
+
+
+def _with_branches(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes in order, those of an If's branches in its place."""
+    for node in nodes:
+        if node.op_type != "If":
+            yield node
+        else:
+            for branch in node.attribute:
+                yield from _with_branches(branch.g.node)
 
 
 def _nested(events: Sequence[Event]) -> Iterator[tuple[Event, list[Event]]]:

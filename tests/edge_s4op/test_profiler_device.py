@@ -76,6 +76,24 @@ def test_a_jetson(tmp_path: Path) -> None:
     assert {"numpy", "python"} <= facts.versions.keys()
 
 
+@pytest.mark.parametrize("folder", ["lib64", "targets/aarch64-linux/lib"])
+def test_cuda_is_known_by_its_runtime_library_where_nothing_else_tells(tmp_path: Path, folder: str) -> None:
+    names = ("libcudart.so.12", "libcudart.so.12.6.68", "libcudart_static.a")
+    tree(tmp_path, {f"usr/local/cuda/{folder}/{name}": "" for name in names})
+    assert device_facts({}, tmp_path).versions["cuda"] == "12.6.68"
+
+
+def test_what_only_root_may_read_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+    """An agent run by root and one run by a user are on the same device."""
+    folder = "sys/kernel/debug/bpmp/debug/clk/emc"
+    hertz = {"rate": 2133000000, "min_rate": 204000000, "max_rate": 2133000000}
+    limits = {f"{folder}/{name}": f"{value}\n" for name, value in hertz.items()}
+    user = device_facts({}, tree(tmp_path / "user", JETSON))
+    root = device_facts({}, tree(tmp_path / "root", JETSON | limits))
+    assert root.clocks["emc"] == "204 .. 2133 MHz"
+    assert root.fingerprint == user.fingerprint
+
+
 def test_a_pc(tmp_path: Path) -> None:
     facts = device_facts(BACKENDS, tree(tmp_path, PC))
     assert facts.board == "Dell Inc. OptiPlex 7090"

@@ -20,6 +20,7 @@ from tests.edge_s4op import tiny
 torch = pytest.importorskip("torch", reason="exporting a model needs torch: install the host extra")
 
 from host.export import export_model  # noqa: E402
+from host.export_streaming import export_streaming  # noqa: E402
 from tests.host.export_samples import VARIANTS, sample_model  # noqa: E402
 
 BLOCK = {"channels_first", "ssm", "mix", "residual", "norm"}
@@ -50,6 +51,15 @@ def test_the_convolution_of_a_long_sequence_is_the_layer_that_runs_it() -> None:
     assert "Scan" in rows["block0/ssm"].operators
     assert "Conv" in rows["block0/mix"].operators
     assert all("Scan" not in row.operators for name, row in rows.items() if not name.endswith("/ssm"))
+
+
+def test_a_streaming_files_branch_is_told_by_its_layers() -> None:
+    artifact = export_streaming(sample_model())
+    runner = open_runner(artifact)
+    assert isinstance(runner, ProfiledRunner)
+    names = [row.name for row in runner.layers(random_feeds(artifact.manifest, 1)).layers]
+    assert {"block0/ssm", "block0/mix", "block2/ssm"} <= set(names)
+    assert OTHER not in names
 
 
 def event(name: str, operator: str, ts: int, dur: int) -> dict[str, Any]:
