@@ -21,7 +21,9 @@ def top_classes(values: Array, classes: int, labels: Sequence[str]) -> tuple[lis
     Raises RequestError 400 when the output is too large for it.
     """
     if values.size > _MOST_ELEMENTS:
-        raise bad_request("the output is too large for classification", f"{_MOST_ELEMENTS}", values.size)
+        raise bad_request(
+            "the output is too large for classification", f"{_MOST_ELEMENTS} values", values.size
+        )
     rows = values.reshape(values.shape[0], -1)  # (B, N)
     count = min(classes, rows.shape[1])
     order = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, :count]  # (B, count); NaN last

@@ -23,7 +23,6 @@ from device_agent.v2.answer import Body, answer_to
 from device_agent.v2.compression import accepted_encoding, compressed, decompressed
 from device_agent.v2.names import check_version
 from device_agent.v2.parameters import Sequence
-from device_agent.v2.refusal import bad_request
 from device_agent.v2.request import InferRequest, read_request
 from edge_s4op.artifact import Manifest
 from edge_s4op.runtime.streaming import SAMPLES
@@ -72,13 +71,9 @@ async def _answered(agent: Agent, served: Served, request: InferRequest) -> Answ
     if sequence is None:
         wanted = Wanted(request.feeds, parameters.priority, parameters.timeout_s)
         return await asyncio.wrap_future(served.submit(wanted))
-    sequences = getattr(agent, "sequences", None)
-    if sequences is None:
-        raise bad_request(f"model {served.name!r} keeps no state", "a request without sequence_id")
-    answered: Answered = await sequences.infer(
+    return await agent.sequences.infer(
         served.name, sequence.identity, sequence.start, sequence.end, request.feeds
     )
-    return answered
 
 
 def _headers_of(request: Request) -> _Headers:

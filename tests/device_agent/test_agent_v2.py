@@ -217,11 +217,3 @@ def test_a_sequence_is_handed_to_who_keeps_its_state(
     )
     assert answer.status_code == 200, answer.text
     assert sequences.seen == [seen]
-
-
-def test_a_model_without_state_has_no_sequences() -> None:
-    answer = with_agent(lambda wanted: Future()).post(
-        INFER, json={"inputs": [JSON_X], "parameters": SEQUENCE}
-    )
-    assert answer.status_code == 400
-    assert answer.json() == {"error": "model 'm' keeps no state; expected a request without sequence_id"}
