@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def test_something_else_than_a_database(tmp_path: Path) -> None:
 def test_a_database_of_another_version(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "agent.sqlite") as connection:
         connection.execute("PRAGMA user_version=99")
-    assert "another version of the agent; expected schema 3 or earlier; found 99" in refusal(tmp_path)
+    said = refusal(tmp_path)
+    assert re.search(r"another version of the agent; expected schema \d or earlier; found 99", said)
 
 
 def test_a_refused_folder_can_be_repaired_and_opened_by_the_same_process(tmp_path: Path) -> None:

@@ -276,6 +276,7 @@ def test_draining_counts_a_replaced_model_that_has_requests_yet(start, held: Hel
     wait_until(lambda: len(held.runners) == 2 and serving.model("m").runner is held.runners[1])
     threading.Timer(0.1, old.open.set).start()
     assert serving.drain(FOREVER_S)
+    assert old.is_closed.is_set()  # so that all of its requests were answered by then
     assert [y_of(future) for future in futures] == [2, 4, 6, 8]
     replacing.join()
 
