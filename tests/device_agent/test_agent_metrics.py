@@ -18,7 +18,7 @@ from edge_s4op.profiler.telemetry import Board, Sensor
 from tests.device_agent.agent_helpers import agent_process, scaling_artifact
 from tests.device_agent.agent_requests import ended, infer, serve, serve_family, submitted, upload
 from tests.device_agent.conftest import Start, TestClient
-from tests.device_agent.fakes import Gate, gated_device
+from tests.device_agent.fakes import Gate, gated_device, wait_until
 
 _UNITS = ("_seconds", "_bytes", "_celsius", "_hertz", "_watts", "_ratio")
 _OTHER_UNITS = ("_ms", "_us", "_ns", "_mb", "_percent", "_mhz", "_milliseconds", "_kilobytes", "_minutes")
@@ -214,6 +214,8 @@ def test_the_access_log_has_one_line_a_request_with_its_id(tmp_path: Path) -> No
     with agent_process(tmp_path / "data", "--access-log") as agent:
         headers = {"X-Request-Id": "once"}
         httpx.get(f"{agent.url}/v2/health/live", headers=headers, trust_env=False, timeout=30)
+        httpx.get(f"{agent.url}/v2/health/ready", trust_env=False, timeout=30)
+        wait_until(lambda: "/v2/health/ready" in agent.log)  # a line follows its answer
         lines = [line for line in agent.log.splitlines() if "/v2/health/live" in line]
     assert len(lines) == 1
     assert lines[0].endswith("request once")
