@@ -30,6 +30,7 @@ from edge_s4op.errors import (
 )
 from edge_s4op.messages import Job, MeasurementRequest, ServeRequest
 from edge_s4op.profiler.device_lock import DEVICE_LOCK_VARIABLE
+from edge_s4op.tensors_binary import HEADER_LENGTH
 from edge_s4op.transport import json_body
 from tests.device_agent import agent_requests
 from tests.device_agent.agent_helpers import agent_process, scaling_artifact
@@ -51,9 +52,12 @@ class Lossy(httpx.BaseTransport):
     def __init__(self, inner: httpx.BaseTransport, requests: int = 0, answers: int = 0) -> None:
         self._inner, self.requests, self.answers = inner, requests, answers
         self.sent: list[str] = []
+        self.inferences: list[httpx.Headers] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(f"{request.method} {request.url.path}")
+        if request.url.path.endswith("/infer"):
+            self.inferences.append(request.headers)
         if self.requests > 0:
             self.requests -= 1
             raise httpx.ConnectError("connection refused", request=request)
@@ -130,6 +134,16 @@ def test_inference_keeps_dtype_shape_and_bits(client: AgentClient, dtype: type) 
     y = client.infer("m", {"x": x})["y"]
     assert (y.dtype, y.shape) == (x.dtype, x.shape)
     np.testing.assert_array_equal(y, x * dtype(3))
+
+
+def test_tensors_travel_as_bytes_once_the_agent_has_shown_that_it_can(lossy: Lossy) -> None:
+    client = lossy_client(lossy)
+    client.put_artifact(ARTIFACT)
+    client.serve("m", ServeRequest(artifact_sha256=ARTIFACT.sha256))
+    x = np.array([[0.1, -2, 3]], dtype=np.float32)
+    for _ in range(3):
+        np.testing.assert_array_equal(client.infer("m", {"x": x})["y"], 2 * x)
+    assert [HEADER_LENGTH in headers for headers in lossy.inferences] == [False, True, True]
 
 
 def test_the_bytes_travel_once(lossy: Lossy) -> None:
@@ -396,8 +410,6 @@ def test_a_measurement_cancelled_by_another_is_an_error(gated: AgentClient, gate
 
 
 def test_what_is_left_to_the_agent_is_not_sent() -> None:
-    assert json.loads(json_body(ServeRequest(artifact_sha256=ARTIFACT.sha256))) == {
-        "artifact_sha256": ARTIFACT.sha256,
-        "threads": 1,
-        "max_batch": 1,
-    }
+    sent = json.loads(json_body(ServeRequest(artifact_sha256=ARTIFACT.sha256)))
+    assert sent["artifact_sha256"] == ARTIFACT.sha256
+    assert not {"backend", "timeout_ms", "default_priority"} & set(sent)
