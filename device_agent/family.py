@@ -183,7 +183,7 @@ class Family:
             answered=len(latencies_ms),
             late=sum(latency_ms > objective.limit_ms for latency_ms in latencies_ms),
             latency_ms=percentile(latencies_ms, objective.percent) if latencies_ms else None,
-            median_ms=percentile(latencies_ms, 50) if latencies_ms else None,
+            service_ms=self._member.scheduler.service_s * 1e3 if latencies_ms else None,
             temperature_c=None if self.request.policy.temperature_limit_c is None else self._temperature_c(),
         )
 

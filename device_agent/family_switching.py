@@ -11,7 +11,7 @@ server queue in heavy traffic", 1961), with half the mean of M/M/1, for runs tak
 
     latency(q) = run + wait(q),  wait(q) = 1 / (2 (capacity - rate)) * ln(u / (1 - q)),  0 if u <= 1 - q
 
-scaled by how much slower than predicted the variant in use answers, in the median. What the objective leaves
+all scaled by how much longer than when it was timed the variant in use runs now. What the objective leaves
 beside the run is for waiting; with room to spare means: `recover_margin` of that suffices.
 """
 
@@ -46,8 +46,8 @@ class Observation:
     """What is known at `now_s`.
 
     Of the `answered` requests that came, within the window, since the last switch, `latency_ms` is the
-    objective's percentile, `median_ms` the median, and `late` took longer than the objective. `depth` wait,
-    `rate_per_s` come.
+    objective's percentile, and `late` took longer than the objective; one took a worker `service_ms`, in the
+    mean. `depth` wait, `rate_per_s` come.
     """
 
     now_s: float
@@ -56,7 +56,7 @@ class Observation:
     answered: int = 0
     late: int = 0
     latency_ms: float | None = None
-    median_ms: float | None = None
+    service_ms: float | None = None
     temperature_c: float | None = None
 
 
@@ -174,11 +174,10 @@ class SwitchingRule:
         return [index for index, other in enumerate(self.speeds) if other.capacity_per_s > least]
 
     def _slowdown(self, state: SwitchingState, seen: Observation) -> float:
-        """How many times slower than predicted the variant in use is; 1 where that cannot be told."""
-        expected_ms = predicted_ms(self.speeds[state.current], seen.rate_per_s, 50)
-        if seen.median_ms is None or seen.answered < _FEW or math.isinf(expected_ms):
+        """How many times longer than when it was timed the variant in use runs; 1 where that is unknown."""
+        if seen.service_ms is None or seen.answered < _FEW:
             return 1.0
-        return max(seen.median_ms / expected_ms, 1.0)
+        return max(seen.service_ms / self.speeds[state.current].run_ms, 1.0)
 
     def _holds(self, index: int, seen: Observation, slowdown: float, margin: float) -> bool:
         """Whether it is predicted to hold, with waiting of at most `margin` of what the objective allows."""

@@ -91,6 +91,11 @@ class Scheduler:
         """Requests that wait."""
         return len(self._line)
 
+    @property
+    def service_s(self) -> float:
+        """Mean time a request took a worker lately, shared with those it was joined with; 0: none yet."""
+        return self._service_s
+
     def submit(self, wanted: Wanted) -> Future[Answered]:
         """Queue a request; returns at once.
 

@@ -124,7 +124,7 @@ class FamilyPin(Message):
 class VariantState(Message):
     """One variant now: what it took when it was loaded, and what its last answers took.
 
-    `run_ms` is the median of single runs, `capacity_per_s` the requests it can answer a second.
+    `run_ms` is the fastest of some single runs, `capacity_per_s` the requests it can answer a second.
     """
 
     name: str

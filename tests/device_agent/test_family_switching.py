@@ -62,7 +62,13 @@ class Device:
         late = answered if median_ms > OBJECTIVE.limit_ms else 0
         latency_ms = max(predicted_ms(speed, rate, 99), median_ms) if rate < capacity else median_ms
         return Observation(
-            now_s, math.ceil(self.backlog), rate, answered, late, latency_ms, median_ms if answered else None
+            now_s,
+            math.ceil(self.backlog),
+            rate,
+            answered,
+            late,
+            latency_ms,
+            speed.run_ms * self.slowdown if answered else None,
         )
 
 
@@ -158,7 +164,7 @@ def test_one_outlier_does_not_keep_it_from_returning_for_good() -> None:
 
 
 def test_late_answers_without_a_queue_take_it_down() -> None:
-    seen = Observation(10.0, 0, 10.0, answered=100, late=4, latency_ms=70.0, median_ms=9.0)
+    seen = Observation(10.0, 0, 10.0, answered=100, late=4, latency_ms=70.0, service_ms=9.0)
     _, switch = rule_of().step(rule_of().start(), seen)
     assert switch is not None
     assert switch.reason == "4 of the last 100 answers took longer than the objective of 50 ms for p99"
@@ -166,7 +172,7 @@ def test_late_answers_without_a_queue_take_it_down() -> None:
 
 def test_of_a_median_half_of_the_answers_may_be_late() -> None:
     rule = SwitchingRule(SPEEDS, LatencyObjective(p50_ms=50), SwitchingPolicy())
-    seen = Observation(10.0, 0, 10.0, answered=100, late=50, latency_ms=50.0, median_ms=50.0)
+    seen = Observation(10.0, 0, 10.0, answered=100, late=50, latency_ms=50.0, service_ms=8.0)
     assert rule.step(rule.start(), seen)[1] is None
     assert rule.step(rule.start(), replace(seen, late=51))[1] is not None
 
@@ -191,6 +197,15 @@ def test_a_device_slower_than_when_it_was_timed_is_taken_for_what_it_is() -> Non
     """Throttled to a third, `half` would answer in 12 ms but hold 83 requests a second only."""
     device = Device(rule_of(), steps((0, 30), (100, 100)), slowdown=3.0).run(400)
     assert device.path == ["tiny"]
+
+
+def test_what_passing_requests_on_takes_is_not_taken_for_a_slow_device() -> None:
+    """0.8 ms for a run of 0.03 ms is no reason to expect 27 times 8 ms."""
+    rule = SwitchingRule((SPEEDS[0], Speed("fast", 0.03, 30_000.0)), OBJECTIVE, SwitchingPolicy(recover_s=0))
+    seen = Observation(10.0, 0, 5.0, answered=25, latency_ms=0.8, service_ms=0.035)
+    _, switch = rule.step(SwitchingState(current=1), seen)
+    assert switch is not None
+    assert switch.target == 0
 
 
 def heat(limit: float, *, per_s: dict[str, float]) -> Callable[[Device], Callable]:
