@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import socket as sockets
@@ -18,6 +19,7 @@ from tests.device_agent.agent_helpers import agent_process, scaling_artifact
 from tests.device_agent.agent_requests import first_output, infer, serve, upload
 from tests.device_agent.fakes import wait_until
 from tests.device_agent.stream_agents import (
+    LABELLED,
     asked,
     closing,
     encoded,
@@ -28,6 +30,7 @@ from tests.device_agent.stream_agents import (
     streaming_agent,
     sums,
 )
+from tests.edge_s4op.stream_samples import stream_artifact
 
 Running = tuple[Agent, httpx.Client]
 ONE = [[1, 2, 3]]
@@ -247,29 +250,52 @@ def test_streams_are_limited_in_number(tmp_path: Path) -> None:
 
 
 def test_a_silent_client_is_closed_and_freed(tmp_path: Path) -> None:
-    with streaming_agent(tmp_path, stream_idle_s=0.3) as (agent, http), open_socket(http) as socket:
+    with streaming_agent(tmp_path, stream_idle_s=1) as (agent, http), open_socket(http) as socket:
         asked(socket, samples(1))
-        assert closing(socket) == (1001, "no frame for 0.3 s")
+        assert closing(socket) == (1001, "no frame for 1 s")
         assert agent.streams.totals() == (0, 0)
 
 
-def test_a_client_that_does_not_read_is_closed_and_freed(tmp_path: Path) -> None:
-    with streaming_agent(tmp_path, stream_idle_s=1.0) as (agent, http):
-        # Answers to every sample of long frames fill what kernel and client buffer.
-        with open_socket(http, "m/stream?every=1", max_queue=1, close_timeout=0.1) as stalled:
-            asked(stalled, samples(1))
-            stalled.send(b"\0" * (12 * 80_000))
-            with open_socket(http) as other:
-                for _ in range(1000):
-                    asked(other, samples(1))
-                    if agent.streams.count == 1:
-                        break
-            assert agent.streams.count <= 1
-        wait_until(lambda: agent.streams.count == 0)
+def test_a_client_that_does_not_read_is_closed_and_freed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "device_agent.streams")
+    wordy = LABELLED.model_copy(update={"class_labels": ("x" * 10_000, "y" * 10_000)})
+    with streaming_agent(tmp_path, stream_idle_s=2) as (agent, http):
+        assert serve(http, "wordy", stream_artifact(wordy)).status_code == 200
+        with unread_socket(http, "wordy") as stalled, open_socket(http) as other:
+            asked(other, samples(1))
+            stalled.sendall(frame(bytes(12 * 4000)))  # 40 MB of answers: more than any buffer holds
+            wait_until(lambda: agent.streams.count == 2)
+
+            def is_freed_while_others_go_on() -> bool:
+                asked(other, samples(1))
+                return agent.streams.count == 1
+
+            wait_until(is_freed_while_others_go_on, timeout_s=60)
+        wait_until(lambda: "closed with 1008: answers have not been read for 2 s" in caplog.text)
+
+
+@contextlib.contextmanager
+def unread_socket(http: httpx.Client, model: str) -> Iterator[sockets.socket]:
+    """A WebSocket to a model's stream?every=1 whose answers nobody reads, with little room for them."""
+    with sockets.socket() as socket:
+        socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        socket.connect((http.base_url.host, http.base_url.port))
+        headers = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        socket.sendall(f"GET /v2/models/{model}/stream?every=1 HTTP/1.1\r\n{headers}{key}".encode())
+        assert b" 101 " in socket.recv(64)
+        yield socket
+
+
+def frame(content: bytes) -> bytes:
+    """A binary message (RFC 6455, 5.2), masked with zeros."""
+    return b"\x82\xff" + len(content).to_bytes(8, "big") + bytes(4) + content
 
 
 def test_a_device_that_stays_busy_ends_the_stream_as_busy(tmp_path: Path) -> None:
-    settings = {"stream_idle_s": 0.5, "lease_wait_s": 0.05}
+    settings = {"stream_idle_s": 1.5, "lease_wait_s": 0.05}
     with streaming_agent(tmp_path, **settings) as (agent, http), open_socket(http) as socket:
         asked(socket, samples(1))
         with agent.lease.hold("measurement 7"):

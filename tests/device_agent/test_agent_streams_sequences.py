@@ -156,7 +156,7 @@ def test_another_file_under_the_name_must_start_anew(running: Running) -> None:
 
 
 def test_idle_sequences_expire(tmp_path: Path) -> None:
-    with streaming_agent(tmp_path, stream_idle_s=0.3) as (agent, http):
+    with streaming_agent(tmp_path, stream_idle_s=1.5) as (agent, http):
         pushed(http, samples(1), sequence_id=1, sequence_start=True)
         assert agent.streams.totals() == (1, 8)
         wait_until(lambda: not agent.streams._streams)  # though nobody asks for anything
