@@ -203,7 +203,6 @@ class Families:
             runner=None,
             submit=partial(self._submit, name),
             waiting=lambda: family.depth,
-            in_use=lambda: family.current,
         )
         try:
             with self._lock:  # database and slots change together, or a restart would serve another one
@@ -223,6 +222,8 @@ class Families:
             family.stop_accepting()
             raise
         _release(old)
+        if request.policy.temperature_limit_c is not None and family.temperature_c() is None:
+            _log.warning("family %s: no temperature can be read now, so its limit has no effect", name)
         _log.info("family %s: serves %s", name, ", ".join(known))
         return described(name, slot, None)
 

@@ -86,7 +86,7 @@ class Family:
         watches: bool = True,
     ) -> None:
         self.name, self.request, self.members = name, request, tuple(members)
-        self._temperature_c, self._now_s = temperature_c, now_s
+        self._read_temperature_c, self._now_s = temperature_c, now_s
         self._rule = SwitchingRule([each.speed for each in members], request.objective, request.policy)
         self._state = self._rule.start()
         self._lock = threading.Lock()  # of state, pin and switches
@@ -119,6 +119,10 @@ class Family:
     def depth(self) -> int:
         """Requests that wait, at any variant."""
         return sum(member.scheduler.depth for member in self.members)
+
+    def temperature_c(self) -> float | None:
+        """What the policy's limit is compared with; None without a limit, or where it cannot be read."""
+        return None if self.request.policy.temperature_limit_c is None else self._read_temperature_c()
 
     def submit(self, wanted: Wanted) -> Future[Answered]:
         """Queue a request at the variant in use, as Scheduler.submit does."""
@@ -184,7 +188,7 @@ class Family:
             late=sum(latency_ms > objective.limit_ms for latency_ms in latencies_ms),
             latency_ms=percentile(latencies_ms, objective.percent) if latencies_ms else None,
             service_ms=self._member.scheduler.service_s * 1e3 if latencies_ms else None,
-            temperature_c=None if self.request.policy.temperature_limit_c is None else self._temperature_c(),
+            temperature_c=self.temperature_c(),
         )
 
     def _take(self, target: int, reason: str) -> None:

@@ -54,6 +54,7 @@ def described(name: str, slot: FamilySlot | None, load: FamilyLoad | None) -> Se
         variants=tuple(_variant(each, slot) for each in known.request.by_preference()),
         switches=() if family is None else family.switches,
         met_share=None if slot is None else _met_share(slot),
+        temperature_c=None if family is None else family.temperature_c(),
         error=error or (None if slot is None else slot.error),
         stage=stage,
         progress=progress,

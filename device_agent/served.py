@@ -31,12 +31,6 @@ class Served:
     runner: Runner | None
     submit: Callable[[Wanted], Future[Answered]]
     waiting: Callable[[], int]
-    in_use: Callable[[], str | None] = lambda: None
-
-    @property
-    def variant(self) -> str | None:
-        """Which of several models answers now; None where there is one."""
-        return self.in_use()
 
     @property
     def depth(self) -> int:

@@ -178,12 +178,6 @@ class Serving:
         attached = self._attached.get(name)
         return self._working(name).served if attached is None else attached()
 
-    def attached(self) -> list[Served]:
-        """What answers under names that are no single model's, as far as it is ready."""
-        with self._lock:
-            attached = list(self._attached.values())
-        return [served for each in attached if isinstance(served := _ready(each), Served)]
-
     def drain(self, drain_s: float) -> bool:
         """Take no more requests, and answer those that wait, `drain_s` at most; whether all were answered."""
         with self._lock:
@@ -312,19 +306,13 @@ class Serving:
         return UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")
 
 
-def _ready(served: Callable[[], Served]) -> Served | RequestError:
-    try:
-        return served()
-    except RequestError as error:
-        return error
-
-
 def _attached_entry(name: str, served: Callable[[], Served]) -> RepositoryEntry:
-    found = _ready(served)
-    if isinstance(found, Served):
-        return RepositoryEntry(name=name, state="READY")
-    state: Literal["LOADING", "UNAVAILABLE"] = "LOADING" if found.retry_after_s else "UNAVAILABLE"
-    return RepositoryEntry(name=name, state=state, reason=sentence_of(found))
+    try:
+        served()
+    except RequestError as error:
+        state: Literal["LOADING", "UNAVAILABLE"] = "LOADING" if error.retry_after_s else "UNAVAILABLE"
+        return RepositoryEntry(name=name, state=state, reason=sentence_of(error))
+    return RepositoryEntry(name=name, state="READY")
 
 
 def _release(slot: Slot | None) -> None:

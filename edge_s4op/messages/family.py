@@ -153,7 +153,8 @@ class ServedFamily(Message):
     """A family being served: variants by preference, the last switches oldest first.
 
     `met_share` is the share of the last minute's answers within the objective's limit, None without any.
-    `stage` and `progress` are as in ServedModel.
+    `temperature_c` is the board's hottest sensor if there is a limit, None where none can be read: then the
+    limit has no effect. `stage` and `progress` are as in ServedModel.
     """
 
     name: str = Field(pattern=MODEL_NAME_PATTERN)
@@ -164,6 +165,7 @@ class ServedFamily(Message):
     variants: tuple[VariantState, ...] = ()
     switches: tuple[FamilySwitch, ...] = ()
     met_share: float | None = Field(default=None, ge=0, le=1)
+    temperature_c: float | None = None
     error: str | None = None
     stage: str | None = None
     progress: float | None = Field(default=None, ge=0, le=1)

@@ -201,6 +201,7 @@ def test_a_pin_on_what_is_no_variant_is_404_and_changes_nothing(bench: Bench) ->
 def test_heat_moves_it_one_variant_and_it_stays_until_it_is_cool() -> None:
     bench = Bench(temperature_limit_c=80.0)
     bench.temperature_c = 81.0
+    assert (bench.family.temperature_c(), Bench().family.temperature_c()) == (81.0, None)
     bench.wait(20)
     assert bench.path == ["half"]
     bench.temperature_c = 77.0

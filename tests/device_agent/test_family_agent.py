@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from device_agent.device import Device, local_device
+from device_agent.scheduler import Wanted
 from edge_s4op.artifact import Artifact
 from edge_s4op.client import AgentClient
 from edge_s4op.messages import FamilyRequest, ServedFamily
@@ -301,6 +302,21 @@ def test_a_long_queue_moves_requests_to_the_faster_variant(start) -> None:
     family = http.get("/v1/families/f").json()
     assert [switch["to_variant"] for switch in family["switches"]] == ["v1"]
     assert "requests wait" in family["switches"][0]["reason"]
+
+
+def test_an_agent_that_stops_answers_what_waits_for_a_family(start) -> None:
+    opening = Opening()
+    http = start(device=opening.device(), drain_s=20)
+    put(http, "f", FULL, FAST)
+    pin(http, "f", "v0")
+    agent = http.app.state.agent
+    opening.may_run.clear()
+    wanted = Wanted({"x": np.array([[1, 2, 3]], np.float32)})
+    futures = [agent.serving.model("f").submit(wanted) for _ in range(5)]
+    threading.Timer(0.1, opening.may_run.set).start()
+    agent.drain()
+    assert [future.result(0).outputs["y"].tolist() for future in futures] == [[[2, 4, 6]]] * 5
+    assert infer(http, "f").status_code == 503
 
 
 def test_two_exported_variants_answer_as_themselves(http: httpx.Client) -> None:
