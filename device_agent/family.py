@@ -216,6 +216,7 @@ class Family:
         """Look while requests come or wait, seldom while it only waits to return; sleep otherwise."""
         count = -1
         while not self._closing.is_set():
+            self._wake.clear()  # before anything is looked at: what changes from here on ends a sleep
             is_idle, count = count == self._arrivals.count and self.depth == 0, self._arrivals.count
             if is_idle and (self._state.current == 0 or self._pinned is not None):
                 self._sleep(count)
@@ -228,7 +229,6 @@ class Family:
 
     def _sleep(self, count: int) -> None:
         """Until a request comes, a pin changes or the end."""
-        self._wake.clear()
         self._sleeps = True
         if count == self._arrivals.count and not self._closing.is_set():
             self._wake.wait()
