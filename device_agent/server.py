@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from device_agent.agent import Agent
 from device_agent.app import create_app
 from device_agent.errors import error_response
+from device_agent.stream_frames import MAX_FRAME_BYTES
 from edge_s4op.errors import UsageError
 
 __all__ = ["listen", "run", "url_of"]
@@ -103,6 +104,8 @@ def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> 
         access_log=False,  # ours has the requests' ids: request_log.py
         timeout_graceful_shutdown=_GRACE_S,
         server_header=False,
+        ws_max_size=2 * MAX_FRAME_BYTES,  # what is larger is not even read
+        ws_per_message_deflate=False,
     )
 
     def drain() -> None:
