@@ -54,14 +54,15 @@ class _Arrivals:
         with self.lock:
             self.count += 1
 
-    def look(self, now_s: float, window_s: float) -> float:
-        """Requests a second: of the window or of the last second, whichever had more."""
+    def look(self, now_s: float, window_s: float) -> tuple[float, float]:
+        """Requests a second: of the window or of the last second, whichever had more; since the last look."""
+        newest_rate = self._rate(self.seen[-1], now_s) if self.seen else 0.0
         self.seen.append((now_s, self.count))
         while len(self.seen) > 2 and self.seen[1][0] <= now_s - window_s:
             self.seen.popleft()
         before = [pair for pair in self.seen if pair[0] <= now_s - _NEWEST_S]
         newest = before[-1] if before else self.seen[0]
-        return max(self._rate(self.seen[0], now_s), self._rate(newest, now_s))
+        return max(self._rate(self.seen[0], now_s), self._rate(newest, now_s)), newest_rate
 
     def _rate(self, since: tuple[float, int], now_s: float) -> float:
         return (self.count - since[1]) / (now_s - since[0]) if now_s > since[0] else 0.0
@@ -180,10 +181,12 @@ class Family:
     def _observed(self) -> Observation:
         now_s, objective, window_s = self._now_s(), self.request.objective, self.request.policy.window_s
         latencies_ms = self._member.statistics.latencies_ms(window_s, self._state.switched_at_s)
+        rate, newest_rate = self._arrivals.look(now_s, window_s)
         return Observation(
             now_s=now_s,
             depth=self._member.scheduler.depth,
-            rate_per_s=self._arrivals.look(now_s, window_s),
+            rate_per_s=rate,
+            newest_rate_per_s=newest_rate,
             answered=len(latencies_ms),
             late=sum(latency_ms > objective.limit_ms for latency_ms in latencies_ms),
             latency_ms=percentile(latencies_ms, objective.percent) if latencies_ms else None,

@@ -47,12 +47,14 @@ class Observation:
 
     Of the `answered` requests that came, within the window, since the last switch, `latency_ms` is the
     objective's percentile, and `late` took longer than the objective; one took a worker `service_ms`, in the
-    mean. `depth` wait, `rate_per_s` come.
+    mean. `depth` wait, `rate_per_s` come; `newest_rate_per_s` since the observation before, where a step of
+    load shows at once.
     """
 
     now_s: float
     depth: int = 0
     rate_per_s: float = 0.0
+    newest_rate_per_s: float = 0.0
     answered: int = 0
     late: int = 0
     latency_ms: float | None = None
@@ -162,6 +164,7 @@ class SwitchingRule:
         if not faster:
             return state.current
         slower = self._slowdown(state, seen)
+        seen = replace(seen, rate_per_s=max(seen.rate_per_s, seen.newest_rate_per_s))
         holding = [index for index in faster if self._holds(index, seen, slower, 1.0)]
         return holding[0] if holding else self._fastest(faster)
 

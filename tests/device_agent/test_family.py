@@ -118,6 +118,23 @@ def test_overload_moves_what_waits_to_a_faster_variant_and_loses_nothing(bench: 
     assert bench.whole.snapshot().fail.count == 0
 
 
+def test_requests_that_were_refused_count_as_load(bench: Bench) -> None:
+    """A hundred and fifty within a quarter of a second: more than `half` could answer, refused or not."""
+    bench.wait(1)
+    bench.runners["full"].open.clear()
+    futures, refused = bench.ask(0), 0
+    bench.runners["full"].wait_for_runs(1)
+    for value in range(1, 150):
+        try:
+            futures += bench.ask(value)
+        except RequestError:
+            refused += 1
+    bench.wait(0.25)
+    assert bench.path == ["tiny"]
+    bench.runners["full"].open.set()
+    assert (refused, len(answers(futures))) == (109, 41)
+
+
 def test_it_comes_back_once_the_load_is_gone(bench: Bench) -> None:
     bench.runners["full"].open.clear()
     futures = bench.ask(*range(31))

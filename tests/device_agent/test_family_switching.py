@@ -65,10 +65,10 @@ class Device:
             now_s,
             math.ceil(self.backlog),
             rate,
-            answered,
-            late,
-            latency_ms,
-            speed.run_ms * self.slowdown if answered else None,
+            answered=answered,
+            late=late,
+            latency_ms=latency_ms,
+            service_ms=speed.run_ms * self.slowdown if answered else None,
         )
 
 
@@ -150,7 +150,7 @@ def test_noise_about_a_load_it_does_not_hold_moves_it_once(seed: int) -> None:
 def test_one_outlier_changes_nothing_however_few_the_answers() -> None:
     rule = rule_of()
     for answered in (1, 5, 50, 500):
-        seen = Observation(1.0, 0, 1.0, answered, 1, 400.0, 8.0)
+        seen = Observation(1.0, 0, 1.0, answered=answered, late=1, latency_ms=400.0, service_ms=8.0)
         assert rule.step(rule.start(), seen)[1] is None
 
 
@@ -185,6 +185,13 @@ def test_the_queue_counts_before_any_answer_is_late() -> None:
         "6 requests wait, the next would take 56 ms: over the objective of 50 ms",
     )
     assert rule_of().step(rule_of().start(), Observation(10.0, depth=5, rate_per_s=200.0))[1] is None
+
+
+def test_a_step_of_load_is_met_with_what_holds_it_before_the_mean_rate_shows_it() -> None:
+    seen = Observation(10.0, depth=20, rate_per_s=120.0, newest_rate_per_s=600.0)
+    _, switch = rule_of().step(rule_of().start(), seen)
+    assert switch is not None
+    assert SPEEDS[switch.target].name == "tiny"
 
 
 def test_a_limit_of_the_queue_counts_too() -> None:
