@@ -9,12 +9,14 @@ cancels out; LitServe is the better of its two configurations in that round.
     large   S4D, L=4096, H=16, depth 1: 4096 numbers in, so that reading them costs what the model costs
 
 Ours with its default settings in JSON, as the others get it, and with the protocol's binary tensors; `ours,
-batches` joins up to 8 waiting requests (ServeRequest.max_batch). `run` is the runner alone, in this process.
+tuned` runs as many requests beside one another as there are cores, as LitServe with the settings it
+recommends, and joins up to 8 (ServeRequest's `instances` and `max_batch`). `run` is the runner alone, in this
+process.
 
-    rps_vs_litserve_c8    small, JSON, 8 clients, ours over LitServe, higher is better; wanted >= 2
+    rps_vs_litserve_c8    small, JSON, 8 clients, ours (defaults) over LitServe; wanted >= 2
     overhead_ms_p50_c1    p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
     stream_speedup        of `python -m benchmarks.streaming`
-Further: `rps_vs_PEER[_large][_binary]_cN`. No answer may fail; one in 20 is compared with the
+Further: `rps_vs_PEER[_large][_binary|_tuned]_cN`. No answer may fail; one in 20 is compared with the
 runner's logits.
 """
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import statistics
 import tempfile
 import time
@@ -45,11 +48,12 @@ from host.models import Classifier, ModelConfig
 
 __all__ = ["MODELS", "artifact_of", "checked", "inputs_of"]
 
-MODELS = {"small": (150, 32, 4), "large": (4096, 16, 1)}  # L, H, depth
+MODELS = {"small": (150, 32, 4), "large": (4096, 16, 1), "wide": (150, 128, 4)}  # L, H, depth
+COMPARED = ("small", "large")
 INPUTS = 8  # different ones: a server that mixes its answers up is found out
-OURS, BINARY, BATCHES, ALONE = "ours", "ours, binary", "ours, batches", "run"
+OURS, BINARY, OURS_TUNED, ALONE = "ours", "ours, binary", "ours, tuned", "run"
 LITSERVES = ("litserve", "litserve, defaults")
-BATCH = 8
+TUNED = {"instances": len(os.sched_getaffinity(0)), "max_batch": 8}
 
 SendLoad = Callable[[Plan], Load]
 
@@ -68,6 +72,7 @@ class Setup:
     """What all servers are given, and how long each turn lasts."""
 
     model: str
+    artifact: Artifact
     runner: Runner
     inputs: Sequence[np.ndarray]
     expected: Sequence[np.ndarray]
@@ -84,7 +89,7 @@ def measure(quick: bool) -> Report:
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
     with load_process() as send, tempfile.TemporaryDirectory() as folder:
-        for model in MODELS:
+        for model in COMPARED:
             setup = _setup(model, quick)
             with _cases(setup, Path(folder)) as cases:
                 loads, alone_ms = _rounds(setup, cases, send)
@@ -125,24 +130,27 @@ def checked(load: Load, wire: Wire, expected: Sequence[np.ndarray], whose: str) 
 
 
 def _setup(model: str, quick: bool) -> Setup:
-    runner = open_runner(artifact_of(model), "onnxruntime", threads=1)
+    artifact = artifact_of(model)
+    runner = open_runner(artifact, "onnxruntime", threads=1)
     clients = ((1, 8) if model == "small" else (8,)) if quick else (1, 8, 64)
-    return Setup(model, runner, *inputs_of(runner), clients, 2 if quick else 7, 0.6 if quick else 2.0)
+    inputs, expected = inputs_of(runner)
+    rounds, turn_s = (2, 0.4) if quick else (7, 2.0)
+    return Setup(model, artifact, runner, inputs, expected, clients, rounds, turn_s)
 
 
 @contextlib.contextmanager
 def _cases(setup: Setup, folder: Path) -> Iterator[dict[str, Case]]:
     """All servers, started one after the other; idle ones cost nothing that matters."""
-    artifact = artifact_of(setup.model)
     path = folder / f"{setup.model}.onnx"
-    path.write_bytes(artifact.content)
+    path.write_bytes(setup.artifact.content)
     with contextlib.ExitStack() as started:
-        single = started.enter_context(agent(folder / setup.model, {"m": artifact}))
-        batches = started.enter_context(agent(folder / f"{setup.model}-b", {"m": artifact}, max_batch=BATCH))
+        ours = started.enter_context(
+            agent(folder / setup.model, setup.artifact, {"plain": {}, "tuned": TUNED})
+        )
         cases = {
-            OURS: Case(single, V2_JSON, "/v2/models/m/infer"),
-            BINARY: Case(single, V2_BINARY, "/v2/models/m/infer"),
-            BATCHES: Case(batches, V2_JSON, "/v2/models/m/infer"),
+            OURS: Case(ours, V2_JSON, "/v2/models/plain/infer"),
+            BINARY: Case(ours, V2_BINARY, "/v2/models/plain/infer"),
+            OURS_TUNED: Case(ours, V2_JSON, "/v2/models/tuned/infer"),
         }
         for name in _installed_peers():
             cases[name] = Case(started.enter_context(peer(name, path)), PLAIN_JSON, "/predict")
@@ -167,7 +175,7 @@ def _rounds(setup: Setup, cases: Mapping[str, Case], send: SendLoad) -> tuple[Lo
             for name in list(cases)[:: -1 if number % 2 else 1]:
                 case = cases[name]
                 requests = requests_of(case.wire, case.path, setup.inputs)
-                load = send(Plan(case.port, requests, clients, setup.turn_s))
+                load = send(Plan(case.port, requests, clients, setup.turn_s, setup.turn_s / 2))
                 loads[name, clients].append(checked(load, case.wire, setup.expected, name))
     return loads, alone_ms
 
@@ -202,7 +210,7 @@ def _figures(model: str, loads: Loads, alone_ms: list[float]) -> dict[str, float
     suffix = "" if model == "small" else f"_{model}"
     figures = {}
     for clients in sorted({clients for _, clients in loads}):
-        for key, ours in (("", OURS), ("_binary", BINARY), ("_batches", BATCHES)):
+        for key, ours in (("", OURS), ("_binary", BINARY), ("_tuned", OURS_TUNED)):
             for peer_key, peers in (("litserve", LITSERVES), ("fastapi", ("fastapi",))):
                 there = [name for name in peers if (name, clients) in loads]
                 if there:

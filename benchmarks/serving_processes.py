@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,15 +33,15 @@ _STOP_S = 5.0
 
 
 @contextlib.contextmanager
-def agent(folder: Path, artifacts: dict[str, Artifact], **options: int) -> Iterator[int]:
-    """Our agent with its default settings, serving the artifacts by name; yields its port.
+def agent(folder: Path, artifact: Artifact, served: Mapping[str, Mapping[str, int]]) -> Iterator[int]:
+    """Our agent with its default settings; yields its port.
 
-    `options` are fields of ServeRequest that shall differ from their defaults.
+    `served`: names to serve the artifact under, and what of ServeRequest differs there from its defaults.
     """
     with local_agent(folder) as url:
         with AgentClient.connect(url) as client:
-            for name, artifact in artifacts.items():
-                client.put_artifact(artifact)
+            client.put_artifact(artifact)
+            for name, options in served.items():
                 client.serve(name, ServeRequest(artifact_sha256=artifact.sha256, **options))
         port = urlsplit(url).port
         assert port is not None
