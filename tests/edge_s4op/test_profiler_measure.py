@@ -3,78 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import itertools
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from edge_s4op.artifact import Artifact, Manifest, TensorInfo
-from edge_s4op.errors import MeasurementError
-from edge_s4op.messages import Disturbance, Energy, MeasurementRequest, MeasurementResult, Telemetry
-from edge_s4op.profiler import CANCELLED, Measured, device_facts, measure, samples_sha256, summarize
+from edge_s4op.artifact import Artifact
+from edge_s4op.messages import Disturbance, Energy, Telemetry
+from edge_s4op.profiler import Measured, device_facts, measure, samples_sha256, summarize
 from edge_s4op.profiler.measure import check_points
 from edge_s4op.runtime import available_backends, open_runner
 from tests.edge_s4op import tiny
-
-MS = 1_000_000
-SHA = tiny.linear_artifact().sha256
-
-
-@dataclass
-class Simulation:
-    """A runner on NumPy and its clock: each run takes the next of `latencies_ns`, nothing else does."""
-
-    latencies_ns: Iterator[int]
-    manifest: Manifest = field(default_factory=lambda: tiny.manifest(tiny.FLOATS))
-    backend: str = "onnxruntime"
-    backend_version: str = "simulated"
-    fails_at: int | None = None
-    now: list[int] = field(default_factory=lambda: [0])  # ns; shared by those that run in turns
-    seen: list[dict[str, np.ndarray]] = field(default_factory=list)
-    gc_was_on: bool = False
-
-    def clock(self) -> int:
-        return self.now[0]
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self.gc_was_on |= gc.isenabled()
-        if len(self.seen) == self.fails_at:
-            raise RuntimeError("out of\nmemory")
-        self.seen.append(dict(feeds))
-        self.now[0] += next(self.latencies_ns)
-        return {"logits": (feeds["input"] @ tiny.WEIGHT).sum(1)}
-
-    def close(self) -> None:
-        pass
-
-
-def quiet(mean_ms: float = 5.0) -> Simulation:
-    """Spread of 0.1 %."""
-    rng = np.random.default_rng(0)
-    return Simulation(int(value) for value in iter(lambda: rng.normal(mean_ms, mean_ms / 1000) * MS, None))
-
-
-def noisy(sigma: float = 2.0, seed: int = 0) -> Simulation:
-    """Log-normal around 5 ms."""
-    rng = np.random.default_rng(seed)
-    return Simulation(int(value) for value in iter(lambda: rng.lognormal(np.log(5), sigma) * MS, None))
-
-
-def request(**changes: object) -> MeasurementRequest:
-    """Without a wait for steadiness, unless asked for: what a test counts is then known beforehand."""
-    plain = {"artifact_sha256": SHA, "min_duration_ms": 0, "max_warmup_ms": 0}
-    return MeasurementRequest.model_validate(plain | changes)
-
-
-def run(runner: Simulation, **changes: object) -> tuple[MeasurementResult, np.ndarray]:
-    measured = measure(runner, request(**changes), clock=runner.clock, device_fingerprint="f")
-    return measured.result, measured.samples_ms
+from tests.edge_s4op.simulation import MS, SHA, Simulation, noisy, quiet, request, run
 
 
 def test_a_quiet_stream_stops_by_precision_at_the_fewest_iterations() -> None:
@@ -166,11 +111,6 @@ def test_runs_too_short_for_the_clock_are_timed_together(latency_ms: float, repe
     assert (result.repeats, result.latency_ms.median) == (repeats, pytest.approx(latency_ms))
     assert len(runner.seen) == result.warmup_iterations + repeats * len(samples)
     assert result.throughput_per_s == pytest.approx(1000 / latency_ms)
-
-
-def test_transfers_cannot_be_left_out_where_nothing_is_transferred() -> None:
-    with pytest.raises(MeasurementError, match="cannot leave transfers out"):
-        run(quiet(), transfers=False)
 
 
 def test_a_stream_that_slows_down_is_seen_to_drift() -> None:
@@ -349,69 +289,6 @@ def test_progress_rises_from_0_to_1_in_few_steps(runner: Simulation) -> None:
     assert len(shares) <= 23
 
 
-@pytest.mark.parametrize("after", [0, 1, 60])
-def test_a_measurement_can_be_cancelled(after: int) -> None:
-    runner = noisy(sigma=0.5)
-    with pytest.raises(MeasurementError) as caught:
-        measure(runner, request(), clock=runner.clock, should_stop=lambda: len(runner.seen) >= after)
-    assert caught.value.what == CANCELLED == str(caught.value)
-    assert len(runner.seen) == after
-    assert gc.isenabled()
-
-
-@pytest.mark.parametrize(("fails_at", "when"), [(0, "during warm-up"), (45, "while sampling")])
-def test_a_runner_that_fails_is_a_measurement_error_with_its_reason(fails_at: int, when: str) -> None:
-    runner = quiet()
-    runner.fails_at = fails_at
-    with pytest.raises(MeasurementError, match=f"'onnxruntime' failed {when}: out of memory"):
-        run(runner)
-    assert gc.isenabled()
-
-
-def test_an_error_of_the_caller_is_not_blamed_on_the_runner() -> None:
-    runner = noisy()
-
-    def full_disk(share: float) -> None:
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space left"):
-        measure(runner, request(), clock=runner.clock, on_progress=full_disk)
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_garbage_collector_rests_while_timing_and_is_restored(enabled: bool) -> None:
-    runner = quiet()
-    if not enabled:
-        gc.disable()
-    try:
-        run(runner)
-        assert gc.isenabled() is enabled
-    finally:
-        gc.enable()
-    assert not runner.gc_was_on
-
-
-def test_another_backend_than_asked_for_is_not_measured() -> None:
-    with pytest.raises(MeasurementError, match="expected tensorrt; found onnxruntime"):
-        run(quiet(), backend="tensorrt")
-
-
-def test_a_fixed_batch_is_not_measured_as_another() -> None:
-    fixed = TensorInfo(name="input", datatype="FP32", shape=(1, tiny.SEQ_LEN, tiny.CHANNELS))
-    runner = quiet()
-    runner.manifest = tiny.manifest(fixed)
-    assert run(runner)[0].iterations == 10
-    with pytest.raises(MeasurementError, match="expected a batch of 2"):
-        run(runner, batch=2)
-
-
-def test_tokens_without_a_vocabulary_are_not_measured() -> None:
-    runner = quiet()
-    runner.manifest = tiny.manifest(TensorInfo(name="input", datatype="INT64", shape=(-1, 4)))
-    with pytest.raises(MeasurementError, match=r"cannot make input.*vocab_size"):
-        run(runner)
-
-
 @pytest.mark.parametrize("artifact", [tiny.linear_artifact(), tiny.token_artifact()])
 def test_onnxruntime_on_this_machine(artifact: Artifact) -> None:
     asked = request(artifact_sha256=artifact.sha256, warmup_ms=20, max_duration_ms=200, batch=2)
@@ -422,8 +299,3 @@ def test_onnxruntime_on_this_machine(artifact: Artifact) -> None:
     assert result.device_fingerprint == device_facts(available_backends()).fingerprint
     assert result.backend_version == available_backends()["onnxruntime"]
     assert result.latency_ms.minimum <= result.latency_ms.median <= result.latency_ms.p99
-
-
-def test_a_real_run_that_fails_is_reported_with_onnxruntimes_words() -> None:
-    with pytest.raises(MeasurementError, match=r"failed during warm-up: ONNX Runtime .*Reshape"):
-        measure(open_runner(tiny.failing_artifact()), request())
