@@ -16,7 +16,7 @@ __all__ = ["warm", "warm_batches"]
 
 _log = logging.getLogger("device_agent.serving")
 
-_RUNS = 3  # of each batch size: TensorRT captures a graph after the first and replays it from the second on
+_RUNS = 3  # of each batch size: TensorRT captures a graph after the second and replays it in the third
 _LONG_S = 1.0  # a batch size that takes so long is warm after one run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from edge_s4op.artifact import Artifact
+from edge_s4op.artifact import Artifact, Manifest
 from edge_s4op.errors import BuildError
 from edge_s4op.runtime.options import RunnerOptions
 from edge_s4op.runtime.tensorrt import library
@@ -23,8 +23,10 @@ def open_tensorrt(artifact: Artifact, options: RunnerOptions) -> TensorRTRunner:
     """Build the artifact's engine, or take it from the folder, and load it.
 
     Raises InferenceError where there is no CUDA device (before anything is built), BuildError when no
-    engine could be built or loaded, StorageError when `options.engine_dir` cannot be written to.
+    engine could be built or loaded, or the file has free sizes beside the batch, StorageError when
+    `options.engine_dir` cannot be written to.
     """
+    _check_sizes(artifact.manifest)
     device = open_device()
     try:
         device.make_current()
@@ -56,6 +58,19 @@ def load_engine(artifact: Artifact, options: RunnerOptions, device: Device) -> t
                 found=lines[-1] if lines else "no reason",
             )
     return engine, loaded
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    """Buffers and engines are made for any batch, and for no other size that varies from run to run."""
+    for info in manifest.inputs:
+        if -1 in info.shape[1:]:
+            raise BuildError(
+                f"input {info.name!r}: the TensorRT backend takes no size that varies, but the batch",
+                reason="refused",
+                expected="-1 in the first place of a shape alone",
+                found=list(info.shape),
+                fix="a streaming file runs in the backend onnxruntime",
+            )
 
 
 def _deserialize(engine: Engine) -> tuple[Any, list[str]]:

@@ -1,9 +1,8 @@
-"""Run an engine: pinned buffers, one stream, events around each part, a CUDA graph where it can be had."""
+"""Run an engine: pinned buffers, one stream, events around each part, CUDA graphs where they can be had."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,9 @@ from edge_s4op.runtime.options import RunnerOptions
 from edge_s4op.runtime.protocol import Array, PartTimes
 from edge_s4op.runtime.tensorrt import library
 from edge_s4op.runtime.tensorrt.buffers import Buffer, allocate_buffer, free_buffer
+from edge_s4op.runtime.tensorrt.contexts import Contexts, enqueue, set_shapes
 from edge_s4op.runtime.tensorrt.cuda import Device, Graph
+from edge_s4op.runtime.tensorrt.cuda_graphs import CudaGraphs
 from edge_s4op.runtime.tensorrt.graph import node_names
 from edge_s4op.runtime.tensorrt.layers import layer_of, metadata_of, profiled
 from edge_s4op.runtime.tensorrt.records import EngineRecord
@@ -29,14 +30,13 @@ __all__ = ["TensorRTRunner"]
 
 _EVENTS = 4  # before the copy in, after it, after the computation, after the copy out
 
-_log = logging.getLogger("edge_s4op.tensorrt")
-
 
 class TensorRTRunner:
     """A model in a TensorRT engine. Runs from several threads take turns.
 
-    Serves batches of 1 to `options.batch`. The first run of a batch size other than the one before
-    takes longer: it is followed by the capture of a graph.
+    Serves batches of 1 to `options.batch`. Buffers are made for the largest once, and stay where they are
+    until `close`: what a graph was captured with stays valid. A batch size that comes back is replayed as a
+    graph (see CudaGraphs); the run after which one is captured takes longer.
     """
 
     def __init__(
@@ -45,11 +45,9 @@ class TensorRTRunner:
         self._device, self._record, self._manifest = device, record, artifact.manifest
         self._content, self._engine = artifact.content, engine
         self._lock = threading.Lock()
-        self._graph_wanted = options.cuda_graph is not False
-        self._graph_refusal = None if self._graph_wanted else "off"
-        self._graph_required, self._spins = options.cuda_graph is True, _spins(device, options.spin_wait)
-        self._graph: Graph | None = None
-        self._batch, self._enqueue_ms, self._is_open = 0, 0.0, True
+        self._spins = _spins(device, options.spin_wait)
+        self._shaped_for, self._enqueue_ms, self._is_open = 0, 0.0, True
+        self._replayed: bool | None = None  # whether the last run was; None: there was none
         with contextlib.ExitStack() as resources:
             self._stream = device.create_stream()
             resources.callback(device.destroy_stream, self._stream)
@@ -58,7 +56,9 @@ class TensorRTRunner:
             self._inputs = [self._buffer(info, resources) for info in self._manifest.inputs]
             self._outputs = [self._buffer(info, resources) for info in self._manifest.outputs]
             self._check_types()
-            self._context: Any = self._new_context()
+            self._contexts = Contexts(device, engine, self._inputs, self._outputs, resources)
+            self._context: Any = self._contexts.make()
+            self._graphs = CudaGraphs(device, self._stream, self._contexts, options.cuda_graph)
             self._resources = resources.pop_all()
 
     @property
@@ -85,17 +85,19 @@ class TensorRTRunner:
             if not self._is_open:
                 raise InferenceError("this runner is closed", fix="open the artifact again")
             self._device.make_current()
-            self._prepare(batch)
-            self._execute(feeds, batch)
+            graph = self._graphs.find(batch)
+            if graph is None:
+                self._shape(batch)
+            self._execute(feeds, batch, graph)
             outputs = {buffer.info.name: buffer.rows(batch).copy() for buffer in self._outputs}
-            if self._graph is None and self._graph_wanted:
-                self._capture()
+            if graph is None:
+                self._graphs.ran_without(batch, self._record.key[:12])
             return outputs
 
     def part_times(self) -> PartTimes:
         """Where the time of the last run went. Raises InferenceError when there was none."""
         with self._lock:
-            if not self._is_open or self._batch == 0:
+            if not self._is_open or self._replayed is None:
                 raise InferenceError("no run to tell the parts of")
             self._device.make_current()
             pairs = zip(self._events, self._events[1:], strict=False)
@@ -104,13 +106,14 @@ class TensorRTRunner:
 
     def engine_info(self) -> EngineInfo:
         """The engine and how it runs."""
-        notes = [self._record.note, self._graph_refusal and f"no CUDA graph: {self._graph_refusal}"]
+        refusal = self._graphs.refusal
+        notes = [self._record.note, refusal and f"no CUDA graph: {refusal}"]
         return EngineInfo(
             engine_sha256=self._record.engine_sha256,
             key=self._record.key,
             plugin=None if self._record.spec.plugin is None else str(self._record.spec.plugin),
             note="; ".join(note for note in notes if note) or None,
-            cuda_graph=self._graph is not None,
+            cuda_graph=self._replayed is True,
             spin_wait=self._spins,
             size_bytes=self._record.size_bytes,
         )
@@ -130,7 +133,7 @@ class TensorRTRunner:
                 raise InferenceError("this runner is closed", fix="open the artifact again")
             self._device.make_current()
             runs = profiled(
-                self._new_context(),
+                self._contexts.make(),
                 lambda context: self._run_eagerly(context, feeds, batch),
                 should_stop or (lambda: False),
             )
@@ -146,7 +149,8 @@ class TensorRTRunner:
                 return
             self._is_open = False
             self._device.make_current()
-            self._drop_graph()
+            self._graphs.close()
+            self._contexts.close()
             self._context = self._engine = None  # TensorRT frees its memory before the context goes
             self._resources.close()
             self._device.close()
@@ -174,17 +178,6 @@ class TensorRTRunner:
                     fix="use TensorRT 10.0 or later, which keeps the types of the file",
                 )
 
-    def _new_context(self) -> Any:
-        context = self._engine.create_execution_context()
-        if context is None:
-            raise InferenceError(
-                "TensorRT made no execution context", fix="the device is out of memory: stop other programs"
-            )
-        for buffer in (*self._inputs, *self._outputs):
-            if not context.set_tensor_address(buffer.info.name, buffer.pointer):
-                raise InferenceError(f"the engine has no tensor {buffer.info.name!r}")
-        return context
-
     def _batch_of(self, feeds: Mapping[str, Array]) -> int:
         batch = max((feeds[i.name].shape[0] for i in self._manifest.inputs if -1 in i.shape), default=1)
         if batch > self._record.spec.batch:
@@ -196,19 +189,14 @@ class TensorRTRunner:
             )
         return batch
 
-    def _prepare(self, batch: int) -> None:
-        if batch != self._batch:
-            self._drop_graph()
-            self._batch = 0  # of no size, should TensorRT refuse this one
-            self._set_shapes(self._context, batch)
-            self._batch = batch
+    def _shape(self, batch: int) -> None:
+        if batch != self._shaped_for:
+            self._shaped_for = 0  # of no size, should TensorRT refuse this one
+            set_shapes(self._context, self._inputs, batch)
+            self._shaped_for = batch
 
-    def _set_shapes(self, context: Any, batch: int) -> None:
-        for buffer in self._inputs:
-            if not context.set_input_shape(buffer.info.name, buffer.rows(batch).shape):
-                raise InferenceError(f"TensorRT refuses the shape of input {buffer.info.name!r}")
-
-    def _execute(self, feeds: Mapping[str, Array], batch: int) -> None:
+    def _execute(self, feeds: Mapping[str, Array], batch: int, graph: Graph | None) -> None:
+        self._replayed = None
         for buffer in self._inputs:
             buffer.rows(batch)[...] = feeds[buffer.info.name]
         device, stream, events = self._device, self._stream, self._events
@@ -217,46 +205,26 @@ class TensorRTRunner:
             device.copy_to_device(buffer.pointer, buffer.pinned, buffer.rows(batch).nbytes, stream)
         device.record(events[1], stream)
         began = time.perf_counter()
-        if self._graph is not None:
-            device.launch(self._graph, stream)
+        if graph is not None:
+            device.launch(graph, stream)
         else:
-            self._enqueue(self._context)
+            enqueue(self._context, stream)
         self._enqueue_ms = (time.perf_counter() - began) * 1000
         device.record(events[2], stream)
         for buffer in self._outputs:
             device.copy_to_host(buffer.pinned, buffer.pointer, buffer.rows(batch).nbytes, stream)
         device.record(events[3], stream)
         device.wait_for(events[3])
-
-    def _enqueue(self, context: Any) -> None:
-        if not context.execute_async_v3(self._stream):
-            raise InferenceError("TensorRT failed to run the engine; its reason is in this process's log")
-
-    def _capture(self) -> None:
-        """Make the graph of this batch size; TensorRT has run it once, as it must before."""
-        try:
-            self._graph = self._device.capture(self._stream, lambda: self._enqueue(self._context))
-        except InferenceError as error:  # some layers synchronise, and then launching them is all there is
-            if self._graph_required:
-                raise InferenceError(
-                    f"no CUDA graph can be made of this engine: {error}", fix="open the model without one"
-                ) from error
-            self._graph_wanted, self._graph_refusal = False, str(error)
-            _log.warning("no CUDA graph for engine %s: %s", self._record.key[:12], error)
-
-    def _drop_graph(self) -> None:
-        if self._graph is not None:
-            self._device.destroy_graph(self._graph)
-            self._graph = None
+        self._replayed = graph is not None
 
     def _run_eagerly(self, context: Any, feeds: Mapping[str, Array], batch: int) -> None:
-        self._set_shapes(context, batch)
+        set_shapes(context, self._inputs, batch)
         for buffer in self._inputs:
             buffer.rows(batch)[...] = feeds[buffer.info.name]
             self._device.copy_to_device(
                 buffer.pointer, buffer.pinned, buffer.rows(batch).nbytes, self._stream
             )
-        self._enqueue(context)
+        enqueue(context, self._stream)
         self._device.synchronize(self._stream)
 
 

@@ -1,14 +1,19 @@
-"""Really exported files, and what is needed to build engines from them."""
+"""Really exported files, what is needed to build engines from them, and a driver without a GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from edge_s4op.artifact import Artifact
 from edge_s4op.runtime.tensorrt import library
-from edge_s4op.runtime.tensorrt.cuda import gpu_facts
+from edge_s4op.runtime.tensorrt.cuda import LIBRARY, gpu_facts
+from tests.edge_s4op.tensorrt.fake_device import build_driver
+from tests.edge_s4op.tensorrt.fake_runner import PYCUDA_DRIVER
 
 SEQ_LEN, D_INPUT, CLASSES = 70, 2, 3
 
@@ -52,3 +57,22 @@ def trt() -> object:
     if library.name() == "tensorrt" and gpu_facts() is None:
         pytest.skip("TensorRT builds only where there is a GPU: run this on the device")
     return library.load()
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if folder := os.environ.get(PYCUDA_DRIVER):
+        return Path(folder) / LIBRARY
+    return build_driver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture
+def no_leaks(driver: Path) -> Iterator[ctypes.CDLL]:
+    """The driver; afterwards everything that was made in it must be gone."""
+    library = ctypes.CDLL(str(driver))
+    library.setBudget.argtypes = [ctypes.c_size_t]
+    yield library
+    library.setBudget(2**64 - 1)
+    assert library.aliveObjects() == 0
+    assert library.retainedContexts() == 0
+    assert library.stackDepth() <= 1  # what `make_current` leaves

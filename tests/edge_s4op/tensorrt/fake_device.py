@@ -10,6 +10,7 @@ import ctypes
 import json
 import shutil
 import subprocess
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,25 @@ def build_driver(folder: Path) -> Path:
 class FakeEngine:
     """Stands for an ICudaEngine: tensors of a manifest, computed by a function of arrays."""
 
+    device_memory_size_v2 = 4096
+
     def __init__(
         self, driver: Path, manifest: Manifest, compute: Compute, *, capturable: bool = True
     ) -> None:
         self.driver, self.manifest, self.compute = ctypes.CDLL(str(driver)), manifest, compute
-        self.capturable, self.runs = capturable, 0
+        self.capturable, self.contexts_left = capturable, 1000
+        self.runs = 0  # on the device: enqueued or replayed
+        self.captured: list[int] = []  # batch sizes, in order
+        self.contexts: weakref.WeakSet[FakeContext] = weakref.WeakSet()
 
-    def create_execution_context(self) -> FakeContext:
-        return FakeContext(self)
+    def create_execution_context(self, strategy: Any) -> FakeContext | None:
+        assert strategy == library.load().ExecutionContextAllocationStrategy.USER_MANAGED
+        self.contexts_left -= 1
+        if self.contexts_left < 0:
+            return None
+        context = FakeContext(self)
+        self.contexts.add(context)
+        return context
 
     def create_engine_inspector(self) -> FakeInspector:
         return FakeInspector()
@@ -66,13 +78,23 @@ class FakeInspector:
 
 
 class FakeContext:
-    """Stands for an IExecutionContext; its work is one host function put on the stream."""
+    """Stands for an IExecutionContext; its work is one host function put on the stream.
+
+    As TensorRT, it wants memory, one run after a change of shape before it is captured, and breaks the
+    graphs captured from it when its shape changes: they give NaN.
+    """
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine, self._addresses = engine, dict[str, int]()
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._prepared_for: dict[str, tuple[int, ...]] = {}
+        self._memory: int | None = None
         self._functions: list[Any] = []  # kept, since a graph calls them again
         self.profiler: Any = None
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        if size >= self._engine.device_memory_size_v2:
+            self._memory = memory
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
@@ -83,24 +105,31 @@ class FakeContext:
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
-        handle = ctypes.c_void_p(stream)
-        if self._engine.driver.isCapturing(handle) and not self._engine.capturable:
+        handle, shapes = ctypes.c_void_p(stream), dict(self._shapes)  # a graph replays what was enqueued
+        capturing = self._engine.driver.isCapturing(handle)
+        if self._memory is None or (capturing and not self._can_be_captured()):
             return False
-        shapes = dict(self._shapes)  # as they are now: a graph replays what was enqueued
         self._functions.append(_HOST_FUNCTION(lambda _: self._execute(shapes)))
         status = self._engine.driver.launchHost(handle, self._functions[-1], None)
+        if capturing:
+            self._engine.captured.append(_batch(shapes))
+        self._prepared_for = shapes
         if self.profiler is not None:
             for name, ms in (("fused_1", 0.25), ("reformat_2", 0.5), ("fused_1", 0.25)):
                 self.profiler.report_layer_time(name, ms)
         return bool(status == 0)
 
+    def _can_be_captured(self) -> bool:
+        return self._engine.capturable and self._prepared_for == self._shapes
+
     def _execute(self, shapes: dict[str, tuple[int, ...]]) -> None:
         manifest = self._engine.manifest
+        ctypes.memset(self._memory or 0, 0xFF, self._engine.device_memory_size_v2)
         feeds = {info.name: self._view(info, shapes[info.name]) for info in manifest.inputs}
-        batch = next(iter(shapes.values()))[0]
         for name, value in self._engine.compute(feeds).items():
             info = next(info for info in manifest.outputs if info.name == name)
-            self._view(info, (batch, *info.shape[1:]))[...] = value
+            output = self._view(info, (_batch(shapes), *info.shape[1:]))
+            output[...] = value if self._shapes == shapes else np.nan
         self._engine.runs += 1
 
     def _view(self, info: TensorInfo, shape: tuple[int, ...]) -> np.ndarray:
@@ -108,3 +137,7 @@ class FakeContext:
         size = int(np.prod(shape)) * dtype.itemsize
         memory = (ctypes.c_uint8 * size).from_address(self._addresses[info.name])
         return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+
+def _batch(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return next(iter(shapes.values()))[0]

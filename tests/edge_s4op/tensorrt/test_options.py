@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from edge_s4op.errors import BuildError, UnknownNameError, UsageError
 from edge_s4op.runtime import RunnerOptions, available_backends, open_runner
 from edge_s4op.runtime.tensorrt import library
+from edge_s4op.runtime.tensorrt.loading import open_tensorrt
 from tests.edge_s4op import tiny
 
 
@@ -46,3 +48,12 @@ def test_a_build_error_has_a_reason_of_the_list():
     assert BuildError("no engine", reason="timeout", log=["a", "b"]).log == ("a", "b")
     with pytest.raises(ValueError, match="reason must be one of"):
         BuildError("no engine", reason="bad luck")
+
+
+def test_a_file_whose_sequences_vary_in_length_is_refused_before_anything_is_built():
+    artifact = tiny.linear_artifact()
+    free = artifact.manifest.inputs[0].model_copy(update={"shape": (-1, -1, tiny.CHANNELS)})
+    manifest = artifact.manifest.model_copy(update={"inputs": (free,)})
+    varying = replace(artifact, manifest=manifest)
+    with pytest.raises(BuildError, match=r"takes no size that varies.*onnxruntime"):
+        open_tensorrt(varying, RunnerOptions())

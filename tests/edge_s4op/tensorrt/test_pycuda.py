@@ -14,7 +14,7 @@ import pytest
 
 from edge_s4op.runtime.tensorrt import cuda_pycuda
 from tests.edge_s4op.tensorrt.fake_device import build_driver
-from tests.edge_s4op.tensorrt.test_runner import PYCUDA_DRIVER
+from tests.edge_s4op.tensorrt.fake_runner import PYCUDA_DRIVER
 from tests.project import ROOT
 
 # PyCUDA refers to functions of the driver that the stand-in lacks: they are looked up when called.
@@ -33,15 +33,15 @@ def test_the_runners_tests_pass_through_pycuda(tmp_path: Path):
     build_driver(tmp_path)
     paths = f"{tmp_path}:{os.environ.get('LD_LIBRARY_PATH', '')}"
     environment = os.environ | {"LD_LIBRARY_PATH": paths, PYCUDA_DRIVER: str(tmp_path)}
-    tests = "tests/edge_s4op/tensorrt/test_runner.py"
-    command = [sys.executable, "-c", PYTEST, "-q", "-p", "no:cacheprovider", tests]
+    tests = [f"tests/edge_s4op/tensorrt/{name}.py" for name in ("test_runner", "test_cuda_graphs")]
+    command = [sys.executable, "-c", PYTEST, "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "could not be cleaned up" not in done.stdout + done.stderr
     assert "clean-up operation failed" not in done.stdout + done.stderr
     found = re.search(r"(\d+) passed(?:, (\d+) skipped)?", done.stdout)
     assert found is not None
-    assert int(found[1]) >= 15
+    assert int(found[1]) >= 25
     assert int(found[2] or 0) <= 1  # loading an engine, where the driver shows a GPU
 
 

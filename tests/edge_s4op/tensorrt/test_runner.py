@@ -1,119 +1,44 @@
 """The runner on a device that checks every handle and computes at the addresses it was given.
 
-Here through the driver; test_pycuda.py runs this file once more, through PyCUDA.
+Here through the driver; test_pycuda.py runs this file and test_cuda_graphs.py once more, through PyCUDA.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_s4op.artifact import Artifact
 from edge_s4op.errors import BadInferenceInputError, BuildError, InferenceError
 from edge_s4op.messages import MeasurementRequest
 from edge_s4op.profiler.measure import measure
 from edge_s4op.runtime import RunnerOptions
 from edge_s4op.runtime.protocol import TimedRunner
-from edge_s4op.runtime.tensorrt.cuda import LIBRARY, Device, gpu_facts, open_device
+from edge_s4op.runtime.tensorrt.cuda import gpu_facts, open_device
 from edge_s4op.runtime.tensorrt.loading import load_engine
-from edge_s4op.runtime.tensorrt.records import BuildSpec, EngineRecord
 from edge_s4op.runtime.tensorrt.runner import TensorRTRunner
 from tests.edge_s4op import tiny
-from tests.edge_s4op.tensorrt.fake_device import Compute, FakeEngine, build_driver
+from tests.edge_s4op.tensorrt.fake_runner import GENERATOR, floats, linear, open_fake, tokens
 
 pytestmark = pytest.mark.usefixtures("trt")
-
-GENERATOR = np.random.default_rng(0)
-MAX_BATCH = 4
-PYCUDA_DRIVER = "S4OP_TEST_PYCUDA_DRIVER"  # folder of the driver that test_pycuda.py made this process's own
-
-
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if folder := os.environ.get(PYCUDA_DRIVER):
-        return Path(folder) / LIBRARY
-    return build_driver(tmp_path_factory.mktemp("driver"))
-
-
-@pytest.fixture
-def no_leaks(driver: Path) -> Iterator[ctypes.CDLL]:
-    """The driver; afterwards everything that was made in it must be gone."""
-    library = ctypes.CDLL(str(driver))
-    library.setBudget.argtypes = [ctypes.c_size_t]
-    yield library
-    library.setBudget(2**64 - 1)
-    assert library.aliveObjects() == 0
-    assert library.retainedContexts() == 0
-    assert library.stackDepth() <= 1  # what `make_current` leaves
-
-
-def linear(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"logits": feeds["input"].sum(axis=1) @ tiny.WEIGHT}
-
-
-def tokens(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"logits": tiny.TABLE[feeds["input"]].sum(axis=1) / feeds["lengths"][:, None]}
-
-
-def floats(batch: int) -> dict[str, np.ndarray]:
-    shape = (batch, tiny.SEQ_LEN, tiny.CHANNELS)
-    return {"input": GENERATOR.standard_normal(shape, dtype=np.float32)}
-
-
-def open_fake_device(driver: Path) -> Device:
-    if PYCUDA_DRIVER not in os.environ:
-        return open_device(str(driver))
-    device = open_device()
-    assert device.access.startswith("pycuda 2")
-    return device
-
-
-def open_fake(
-    driver: Path,
-    artifact: Artifact | None = None,
-    compute: Compute = linear,
-    cuda_graph: bool | None = None,
-    capturable: bool = True,
-    spin_wait: bool | None = None,
-) -> tuple[TensorRTRunner, FakeEngine]:
-    artifact = artifact or tiny.linear_artifact()
-    engine = FakeEngine(driver, artifact.manifest, compute, capturable=capturable)
-    options = RunnerOptions(batch=MAX_BATCH, cuda_graph=cuda_graph, spin_wait=spin_wait)
-    device = open_fake_device(driver)
-    device.make_current()
-    try:
-        return TensorRTRunner(device, engine, _record(artifact), artifact, options), engine
-    except BaseException:
-        device.close()
-        raise
 
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
 @pytest.mark.usefixtures("no_leaks")
 def test_every_batch_gives_its_own_outputs(driver: Path, cuda_graph: bool):
     runner, engine = open_fake(driver, cuda_graph=cuda_graph)
-    batches = [1, 1, 1, 4, 4, 2, 2, 1, 1]  # eager, captured, replayed; and again for each size
+    batches = [1, 4, 1, 1, 4, 2, 2, 2, 4, 1]  # some eager, some captured afterwards, some replayed
     for batch in batches:
         feeds = floats(batch)
         np.testing.assert_allclose(runner.run(feeds)["logits"], linear(feeds)["logits"], rtol=1e-6)
-    assert engine.runs == len(batches)
+    assert engine.runs == len(batches) + len(engine.captured)  # what is captured runs once more before
     assert runner.engine_info().cuda_graph is cuda_graph
     assert runner.engine_info().spin_wait
-    runner.close()
-
-
-@pytest.mark.usefixtures("no_leaks")
-def test_a_graph_that_was_asked_for_and_cannot_be_made_is_an_error(driver: Path):
-    runner, _ = open_fake(driver, cuda_graph=True, capturable=False)
-    with pytest.raises(InferenceError, match="no CUDA graph can be made"):
-        runner.run(floats(1))
     runner.close()
 
 
@@ -144,18 +69,6 @@ def test_integer_inputs_keep_their_type(driver: Path):
     runner, _ = open_fake(driver, tiny.token_artifact(), tokens)
     feeds = {"input": GENERATOR.integers(0, 5, (3, tiny.SEQ_LEN)), "lengths": np.array([1, 2, 4])}
     np.testing.assert_allclose(runner.run(feeds)["logits"], tokens(feeds)["logits"], rtol=1e-6)
-    runner.close()
-
-
-@pytest.mark.usefixtures("no_leaks")
-def test_an_engine_that_cannot_be_captured_runs_without_a_graph_and_says_so(driver: Path):
-    runner, engine = open_fake(driver, capturable=False)
-    for _ in range(3):
-        feeds = floats(2)
-        np.testing.assert_allclose(runner.run(feeds)["logits"], linear(feeds)["logits"], rtol=1e-6)
-    assert engine.runs == 3
-    assert not runner.engine_info().cuda_graph
-    assert "no CUDA graph" in (runner.engine_info().note or "")
     runner.close()
 
 
@@ -316,27 +229,3 @@ def test_no_driver_is_no_device():
     assert gpu_facts("libno-such-driver.so.1") is None
     with pytest.raises(InferenceError, match=r"no CUDA device.*cannot be loaded.*run this on the device"):
         open_device("libno-such-driver.so.1")
-
-
-def _record(artifact: Artifact) -> EngineRecord:
-    spec = BuildSpec(
-        artifact_sha256=artifact.sha256,
-        tensorrt="fake",
-        gpu="fake",
-        cuda="12.6",
-        batch=MAX_BATCH,
-        memory_bytes=None,
-        tf32=False,
-        plugin=None,
-        plugin_sha256=None,
-    )
-    return EngineRecord(
-        key="a" * 64,
-        spec=spec,
-        engine_sha256="b" * 64,
-        size_bytes=1,
-        network_layers=2,
-        plugin_layers=0,
-        note="no plugin here",
-        build_s=0,
-    )
