@@ -160,16 +160,18 @@ def infer_split(
 
 
 def normalised_for(manifest: Manifest, split: Split, used: Preprocessing) -> Split:
-    """`split`, normalised with `used`, as `manifest`'s model wants it.
+    """`split`, normalised with `used`, as `manifest`'s model wants it; a streaming one takes any length.
 
     Raises DataError when the data do not fit the model's input.
     """
-    wanted = manifest.inputs[0].shape[1:]
-    if split.x.shape[1:] != wanted:
+    wanted, found = manifest.inputs[0].shape[1:], split.x.shape[1:]
+    if len(found) != len(wanted) or any(
+        want not in (-1, size) for size, want in zip(found, wanted, strict=True)
+    ):
         raise DataError(
             "the data do not fit the served model",
             expected=f"sequences of shape {list(wanted)}",
-            found=list(split.x.shape[1:]),
+            found=list(found),
             fix="use the dataset the model was trained on, or data of the same shape",
         )
     if used == manifest.preprocessing or not manifest.preprocessing.mean:

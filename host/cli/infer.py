@@ -5,22 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from edge_s4op.artifact import Manifest
 from edge_s4op.client import AgentClient
-from edge_s4op.errors import AgentError, DataError, UnknownNameError, UsageError
+from edge_s4op.errors import AgentError, UnknownNameError, UsageError
 from edge_s4op.messages import ServeRequest
 from host.cli.console import emit_json, log, result
+from host.cli.infer_inputs import (
+    Sequence,
+    sequence_of_dataset,
+    sequence_of_file,
+    split_of_dataset,
+    split_of_file,
+)
+from host.cli.infer_stream import stream_and_show
 from host.cli.options import DEFAULT_AGENT, AgentUrl, Json
 from host.cli.progress import counting_bar
-from host.data.dataset import Split, load_dataset
-from host.workflow import Answers, batch_size_for, infer_split, normalised_for
+from host.workflow import Answers, batch_size_for, infer_split
 
 __all__ = ["infer_command"]
 
-_SPLITS = ("train", "validation", "test")
+_BATCH_SIZE = 32
 
 
 def infer_command(
@@ -29,9 +35,40 @@ def infer_command(
     dataset: Annotated[str | None, typer.Option(help="Send a split of this dataset.")] = None,
     split: Annotated[str, typer.Option(help="Which: train, validation or test.")] = "test",
     file: Annotated[
-        Path | None, typer.Option(help="Send raw sequences of an .npy file: (n, L), (n, L, C) or tokens.")
+        Path | None,
+        typer.Option(
+            help="Send raw sequences of an .npy or .npz file: (n, L), (n, L, C) or tokens; with --stream also"
+            " one alone."
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences a request, at most.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Sequences a request, at most; {_BATCH_SIZE} if not given.", show_default=False
+        ),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Push the samples of one sequence, one after the other, to a model that was exported with"
+            " --streaming, and show what it says meanwhile.",
+        ),
+    ] = False,
+    row: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="With --stream: which sequence, counted from 0; the first if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    push: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --stream: samples sent at a time; 1 if not given.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send sequences to a served model and print its answers.
@@ -39,18 +76,66 @@ def infer_command(
     Of a dataset, whose labels are known, it prints the accuracy; of a file, one class a line. Raw values
     are normalised here, as the model's manifest says.
 
+    A model exported with `s4op export --streaming` takes samples as they come: --stream pushes one sequence
+    to it as a sensor would, shows the prediction so far, and ends with the last one and the rates.
+
     Example: s4op infer gunpoint --dataset ucr:GunPoint
+
+    Example: s4op infer ecg --stream --dataset ucr:ECG200 --row 7 --push 4
     """
     if (dataset is None) == (file is None):
         raise UsageError("what to send is not clear", expected="exactly one of --dataset and --file")
+    _check_options(stream, row, push, batch_size)
     with AgentClient.connect(agent) as client:
         serving = _serving(client, name)
         manifest = _manifest(client, name, serving)
-        batch_size = batch_size_for(serving, batch_size)
-        rows = _of_dataset(dataset, split, manifest) if dataset else _of_file(file or Path(), manifest)
+        _check_form(name, manifest, stream)
+        if stream:
+            sequence = _sequence(dataset, split, file, row or 0, manifest)
+            stream_and_show(client.url, name, sequence, push=push or 1, as_json=as_json)
+            return
+        rows = (
+            split_of_file(file or Path(), manifest)
+            if dataset is None
+            else split_of_dataset(dataset, split, manifest)
+        )
         with counting_bar("sequences", len(rows)) as follow:
-            answers = infer_split(client, name, rows, batch_size=batch_size, on_progress=follow)
+            size = batch_size_for(serving, batch_size or _BATCH_SIZE)
+            answers = infer_split(client, name, rows, batch_size=size, on_progress=follow)
     _show(answers, manifest, labelled=dataset is not None, as_json=as_json)
+
+
+def _sequence(dataset: str | None, split: str, file: Path | None, row: int, manifest: Manifest) -> Sequence:
+    if dataset is not None:
+        return sequence_of_dataset(dataset, split, row, manifest)
+    return sequence_of_file(file or Path(), row, manifest)
+
+
+def _check_options(stream: bool, row: int | None, push: int | None, batch_size: int | None) -> None:
+    """Raise UsageError for an option that has no meaning here."""
+    if stream and batch_size is not None:
+        raise UsageError(
+            "--batch-size is for requests of whole sequences",
+            fix="leave it out; --push says how many samples are sent at a time",
+        )
+    for option, value in (("--row", row), ("--push", push)):
+        if value is not None and not stream:
+            raise UsageError(f"{option} is for streams", fix="add --stream, or leave it out")
+
+
+def _check_form(name: str, manifest: Manifest, stream: bool) -> None:
+    """Raise UsageError when the model takes samples as they come and is to get sequences, or vice versa."""
+    if manifest.streaming is not None and not stream:
+        raise UsageError(
+            f"model {name!r} takes samples as they come, not whole sequences",
+            fix="add --stream to push one sequence to it; for all of a split, deploy a file that was"
+            " exported without --streaming",
+        )
+    if manifest.streaming is None and stream:
+        raise UsageError(
+            f"model {name!r} takes whole sequences, not samples as they come",
+            fix="leave out --stream; or export the checkpoint with `s4op export --streaming` and deploy that",
+        )
 
 
 def _serving(client: AgentClient, name: str) -> ServeRequest:
@@ -70,41 +155,6 @@ def _manifest(client: AgentClient, name: str, serving: ServeRequest) -> Manifest
     if serving.artifact_sha256 not in manifests:
         raise AgentError(f"{client.url} has lost the file of model {name!r}", fix="deploy it again")
     return manifests[serving.artifact_sha256]
-
-
-def _of_dataset(spec: str, split: str, manifest: Manifest) -> Split:
-    if split not in _SPLITS:
-        raise UnknownNameError("split", split, _SPLITS)
-    data = load_dataset(spec)
-    rows: Split = getattr(data, split)
-    return normalised_for(manifest, rows, data.preprocessing)
-
-
-def _of_file(path: Path, manifest: Manifest) -> Split:
-    if len(manifest.inputs) > 1:
-        raise UsageError("this model takes sequences of several lengths", fix="use --dataset npz:PATH")
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path}: not a readable .npy file: {error}", fix="write it with numpy.save"
-        ) from error
-    tokens = manifest.inputs[0].datatype == "INT64"
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in ("iu" if tokens else "fiu"):
-        found = x.dtype if isinstance(x, np.ndarray) else "an .npz archive"
-        raise DataError(
-            f"{path}: wrong kind of data", expected="whole numbers" if tokens else "numbers", found=found
-        )
-    if x.ndim == 0 or len(x) == 0:
-        raise DataError(f"{path}: no sequences in it", expected="(n, L), (n, L, C)", found=list(x.shape))
-    labels = np.zeros(len(x), np.int64)
-    if tokens:
-        return normalised_for(manifest, Split(x.astype(np.int64), labels, None), manifest.preprocessing)
-    x = x.astype(np.float32)
-    split = Split(x[..., None] if x.ndim == 2 else x, labels, None)
-    channels = split.x.shape[-1]
-    raw = manifest.preprocessing.model_copy(update={"mean": (0.0,) * channels, "std": (1.0,) * channels})
-    return normalised_for(manifest, split, raw)
 
 
 def _show(answers: Answers, manifest: Manifest, *, labelled: bool, as_json: bool) -> None:

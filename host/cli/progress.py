@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from edge_s4op.client_stream import StreamAnswer
 from edge_s4op.messages import Job, ServedFamily, ServedModel
 from host.cli.console import log
 from host.family import Trial
 from host.search import SearchProgress
 from host.training.history import Progress as TrainingProgress
 
-__all__ = ["counting_bar", "deploying_bar", "measuring_bar", "searching_bar", "training_bar"]
+__all__ = [
+    "counting_bar",
+    "deploying_bar",
+    "measuring_bar",
+    "searching_bar",
+    "streaming_bar",
+    "training_bar",
+]
 
 
 def _bars() -> Progress:
@@ -66,6 +74,14 @@ def deploying_bar(description: str) -> Iterator[Callable[[ServedModel | ServedFa
     with _bars() as bars:
         task = bars.add_task(description, total=100, note="")
         yield lambda served: bars.update(task, note=served.stage or "", **_share(served.progress))
+
+
+@contextlib.contextmanager
+def streaming_bar(model: str, total: int) -> Iterator[Callable[[StreamAnswer], None]]:
+    """A bar of `total` samples with what the model says to those so far; yields what takes each answer."""
+    with _bars() as bars:
+        task = bars.add_task(model, total=total, note="")
+        yield lambda answer: bars.update(task, completed=answer.samples, note=str(answer.prediction))
 
 
 @contextlib.contextmanager

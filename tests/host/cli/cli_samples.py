@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
 import resource
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +22,12 @@ import pytest
 from edge_s4op.client import AgentClient, RetryPolicy
 from edge_s4op.errors import AgentError
 from host.cli.main import run
-from tests.device_agent.agent_helpers import AgentProcess
+from tests.device_agent.agent_helpers import REPOSITORY, AgentProcess
 from tests.host.training.training_samples import sines
 
 TINY = ("--d-model", "4", "--d-state", "4", "--depth", "2", "--epochs", "2", "--device", "cpu")
 QUICK = ("--max-duration-ms", "30")
+_COMMAND = (sys.executable, "-c", "from host.cli.main import main; main()")
 NO_AGENT = "http://127.0.0.1:9"  # the discard port: nobody listens
 
 Capture = pytest.CaptureFixture[str]
@@ -66,6 +71,23 @@ def fail(capsys: Capture, *arguments: object, lines: int | None = 1) -> tuple[in
     assert said[-1].startswith("s4op")
     assert "Traceback" not in err
     return code, said[-1]
+
+
+def stderr_on_a_terminal(arguments: list[str]) -> str:
+    """Run a command whose stderr is a terminal: what it draws there."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen([*_COMMAND, *arguments], cwd=REPOSITORY, env=environment, stderr=theirs)
+    os.close(theirs)
+    pieces = []
+    try:
+        while piece := os.read(ours, 4096):
+            pieces.append(piece)
+    except OSError:  # EIO: the process has ended
+        pass
+    os.close(ours)
+    assert process.wait(30) == 0
+    return b"".join(pieces).decode()
 
 
 @contextlib.contextmanager

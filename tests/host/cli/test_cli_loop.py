@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,8 +16,18 @@ from host.models import load_checkpoint
 from host.provenance import provenance_of
 from host.training.evaluate import evaluate
 from host.training.history import Progress
-from tests.device_agent.agent_helpers import REPOSITORY, AgentProcess
-from tests.host.cli.cli_samples import QUICK, TINY, Capture, arrays, fail, save_npz, succeed, succeed_json
+from tests.device_agent.agent_helpers import AgentProcess
+from tests.host.cli.cli_samples import (
+    QUICK,
+    TINY,
+    Capture,
+    arrays,
+    fail,
+    save_npz,
+    stderr_on_a_terminal,
+    succeed,
+    succeed_json,
+)
 
 LISTOPS = "listops:n_train=48,n_validation=16,n_test=16,max_length=60,max_depth=3,min_length=5"
 
@@ -121,7 +127,7 @@ def _interrupted_after_one_epoch(description: str) -> Iterator[Callable[[Progres
 
 
 def test_a_terminal_gets_a_bar(spec: str, tmp_path: Path) -> None:
-    drawn = _stderr_on_a_terminal(["train", spec, "--out", str(tmp_path), *TINY])
+    drawn = stderr_on_a_terminal(["train", spec, "--out", str(tmp_path), *TINY])
     assert "training" in drawn
     assert "2/2" in drawn
 
@@ -131,25 +137,6 @@ def test_a_log_gets_no_bar(capsys: Capture, spec: str, tmp_path: Path) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split()[0] for line in err.splitlines()] == [f"{spec}:", "best", "saved"]
-
-
-_COMMAND = [sys.executable, "-c", "from host.cli.main import main; main()"]
-
-
-def _stderr_on_a_terminal(arguments: list[str]) -> str:
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen([*_COMMAND, *arguments], cwd=REPOSITORY, env=environment, stderr=theirs)
-    os.close(theirs)
-    pieces = []
-    try:
-        while piece := os.read(ours, 4096):
-            pieces.append(piece)
-    except OSError:  # EIO: the process has ended
-        pass
-    os.close(ours)
-    assert process.wait(30) == 0
-    return b"".join(pieces).decode()
 
 
 def test_json_is_one_line_also_for_a_search(
