@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from device_agent.bodies import BodyRoom
 from device_agent.database import Database
 from device_agent.device import Device, local_device
 from device_agent.errors import RequestError
@@ -54,6 +55,7 @@ class Agent:
     families: Families
     streams: Streams
     sequences: Sequences
+    body_room: BodyRoom
     stopping: threading.Event
     lock_file: IO[bytes]
 
@@ -159,6 +161,7 @@ def open_agent(settings: Settings, device: Device | None = None, lease: DeviceLe
         families,
         streams,
         sequences,
+        BodyRoom(settings.max_bodies_bytes),
         stopping,
         lock_file,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -10,9 +12,9 @@ from anyio import from_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from device_agent.errors import RequestError, validation_sentence
+from device_agent.errors import RequestError, busy_error, validation_sentence
 
-__all__ = ["BODY_KIND", "Body", "json_body", "read_body"]
+__all__ = ["BODY_KIND", "Body", "BodyRoom", "json_body", "read_body"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -53,23 +55,108 @@ class Body:
         raise _silent(self._idle_s)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises RequestError 408, 413.
+class BodyRoom:
+    """How many bytes of inference bodies the agent holds at once. Used on the event loop only.
 
-    The way of every inference: one timer for all pieces, where Body takes one for each (20 us).
+    Bodies up to `FREE_BYTES` are not counted: connections bound them well enough.
+    """
+
+    FREE_BYTES = 1 << 16
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes, self._taken_bytes = limit_bytes, 0
+
+    @property
+    def taken_bytes(self) -> int:
+        """What is held now."""
+        return self._taken_bytes
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """For one request: yields what `read_body` tells the body's size; given back at the end.
+
+        That raises RequestError 503 with Retry-After where others leave no room; a body alone always fits.
+        """
+        mine = 0
+
+        def grow_to(size_bytes: int) -> None:
+            nonlocal mine
+            if size_bytes <= max(mine, self.FREE_BYTES):
+                return
+            others = self._taken_bytes - mine
+            if others and others + size_bytes > self._limit_bytes:
+                raise busy_error(f"bodies of other requests fill the {self._limit_bytes} bytes kept for them")
+            self._taken_bytes, mine = others + size_bytes, size_bytes
+
+        try:
+            yield grow_to
+        finally:
+            self._taken_bytes -= mine
+
+
+async def read_body(
+    request: Request, limit_bytes: int, grow_to: Callable[[int], None] | None = None
+) -> bytes:
+    """The whole body. `grow_to` is told its size, the announced one first, and may raise.
+
+    Raises RequestError 408, 413.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal():
         _check_size(int(announced), limit_bytes)
+        if grow_to is not None:
+            grow_to(int(announced))
     pieces, size_bytes = [], 0
-    with anyio.move_on_after(_IDLE_S) as silence:
+    with _Silence(_IDLE_S) as silence:
         async for piece in request.stream():
             pieces.append(piece)
             size_bytes += len(piece)
             _check_size(size_bytes, limit_bytes)
-            silence.deadline = anyio.current_time() + _IDLE_S
-        return b"".join(pieces)
-    raise _silent(_IDLE_S)
+            if grow_to is not None:
+                grow_to(size_bytes)
+            silence.broken()
+    return b"".join(pieces)
+
+
+class _Silence:
+    """Ends a block with RequestError 408 when `limit_s` have passed since `broken()`.
+
+    A scope of anyio does the same in ten times the time (20 us), and every inference comes this way.
+    """
+
+    __slots__ = ("_broken_at", "_ended", "_limit_s", "_loop", "_task", "_timer")
+
+    def __init__(self, limit_s: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._loop, self._limit_s, self._ended = task, asyncio.get_running_loop(), limit_s, False
+
+    def __enter__(self) -> _Silence:
+        self.broken()
+        self._timer = self._loop.call_later(self._limit_s, self._look)
+        return self
+
+    def broken(self) -> None:
+        """Something came."""
+        self._broken_at = self._loop.time()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        self._timer.cancel()
+        if not self._ended:
+            return
+        # Since Python 3.11 a task counts who wants it to end: there may be others.
+        uncancel: Callable[[], int] | None = getattr(self._task, "uncancel", None)
+        others = uncancel() if uncancel is not None else 0
+        if kind is asyncio.CancelledError and not others:
+            raise _silent(self._limit_s) from None
+
+    def _look(self) -> None:
+        left_s = self._broken_at + self._limit_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self._ended = True
+            self._task.cancel()
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:

@@ -70,6 +70,11 @@ class _AgentCollector(Collector):
         yield GaugeMetricFamily("s4op_ready", "1 when the agent takes work.", value=self._agent.is_ready)
         yield from _of_models(models_now(self._agent))
         yield from _of_streams(self._agent)
+        yield GaugeMetricFamily(
+            "s4op_inference_body_bytes",
+            "Large bodies of inference requests held now.",
+            value=self._agent.body_room.taken_bytes,
+        )
         yield from _of_measurements(self._agent)
         yield from _of_board(self._readings)
         yield from _of_disk(self._agent)

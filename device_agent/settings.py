@@ -30,6 +30,11 @@ class Settings(BaseSettings):
     build_timeout_s: float = Field(default=1800.0, gt=0, description="that one engine build may take")
     max_artifact_bytes: int = Field(default=1 << 30, gt=0)
     max_body_bytes: int = Field(default=64 << 20, gt=0, description="of an inference request")
+    max_bodies_bytes: int = Field(
+        default=256 << 20,
+        gt=0,
+        description="of all inference requests that are held at once, those above 64 KiB counted",
+    )
     upload_idle_s: float = Field(default=30.0, gt=0, description="an upload silent so long is dropped")
     lease_wait_s: float = Field(
         default=10.0, ge=0, description="how long inference waits for a measurement before it gets 503"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from device_agent.v2.classification import bytes_tensor, top_classes
 from device_agent.v2.request import InferRequest, WantedOutput
 from edge_s4op.artifact import Manifest
@@ -16,8 +18,6 @@ from edge_s4op.tensors import json_from_array
 from edge_s4op.tensors_binary import binary_from_array
 
 __all__ = ["Body", "answer_to"]
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # made once: dumps makes one a call
 
 _Tensor = tuple[dict[str, Any], "bytes | memoryview | None"]
 
@@ -45,9 +45,17 @@ def answer_to(
     if variant is not None:
         answer["parameters"] = {"variant": variant}
     answer["outputs"] = [tensor for tensor, _ in tensors]
-    header = _encode(answer).encode()
+    header = _encoded(answer)
     data = [part for _, part in tensors if part is not None]
     return Body(b"".join([header, *data]), len(header)) if data else Body(header, None)
+
+
+def _encoded(answer: dict[str, Any]) -> bytes:
+    """As JSON; what pydantic cannot write (half a surrogate pair in an id) the slower encoder can."""
+    try:
+        return to_json(answer)
+    except PydanticSerializationError:
+        return json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _tensor(wanted: WantedOutput, outputs: Mapping[str, Array], manifest: Manifest) -> _Tensor:

@@ -6,7 +6,6 @@ longer than small models run.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,6 +16,7 @@ from starlette.responses import Response
 
 from device_agent.agent import Agent
 from device_agent.bodies import read_body
+from device_agent.leaving import answer_unless_left
 from device_agent.scheduler import Answered, Wanted
 from device_agent.served import Served
 from device_agent.v2.answer import Body, answer_to
@@ -53,24 +53,25 @@ async def infer(request: Request) -> Response:
     check_version(path.get("version", "1"))
     served = agent.serving.model(path["name"])
     headers = _headers_of(request)
-    content = await read_body(request, agent.settings.max_body_bytes)
-    large = len(content) > _LARGE_BYTES or headers.content_encoding != ""
-    read = partial(_read, content, headers, served.manifest, agent.settings.max_body_bytes)
-    wanted = await _in_thread(request, read) if large else read()
-    answered = await _answered(agent, served, wanted)
+    with agent.body_room.share() as grow_to:
+        content = await read_body(request, agent.settings.max_body_bytes, grow_to)
+        large = len(content) > _LARGE_BYTES or headers.content_encoding != ""
+        read = partial(_read, content, headers, served.manifest, agent.settings.max_body_bytes)
+        wanted = await _in_thread(request, read) if large else read()
+        answered = await _answered(agent, served, wanted, request)
     large = sum(array.nbytes for array in answered.outputs.values()) > _LARGE_BYTES
     write = partial(_response, wanted, served, answered, headers.accept_encoding)
     return await _in_thread(request, write) if large else write()
 
 
-async def _answered(agent: Agent, served: Served, request: InferRequest) -> Answered:
+async def _answered(agent: Agent, served: Served, request: InferRequest, client: Request) -> Answered:
     parameters = request.parameters
     sequence = parameters.sequence
     if sequence is None and served.manifest.streaming is not None and set(request.feeds) == {SAMPLES}:
         sequence = Sequence(0, start=True, end=True)  # no states given: the samples are all there are
     if sequence is None:
         wanted = Wanted(request.feeds, parameters.priority, parameters.timeout_s)
-        return await asyncio.wrap_future(served.submit(wanted))
+        return await answer_unless_left(client, served.submit(wanted))
     return await agent.sequences.infer(
         served.name, sequence.identity, sequence.start, sequence.end, request.feeds
     )

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from device_agent.app import create_app
+from device_agent.bodies import BodyRoom
 from device_agent.errors import RequestError
 from device_agent.scheduler import Answered, Wanted
 from device_agent.settings import Settings
@@ -129,11 +130,21 @@ def test_a_large_request_is_answered_as_a_small_one(served: httpx.Client) -> Non
     assert (answer.status_code, "cut off" in answer.json()["error"]) == (400, True)
 
 
+def test_an_id_that_is_no_unicode_comes_back_as_it_came(served: httpx.Client) -> None:
+    body = b'{"id": "\\ud800", "inputs": [%s]}' % json.dumps(JSON_X).encode()
+    assert served.post(INFER, content=body).json()["id"] == "\ud800"
+
+
 def with_agent(submit: Callable[[Wanted], Future[Answered]], **more: object) -> TestClient:
     """The application over an agent whose model "m" is `submit`."""
     manifest = scaling_artifact().manifest
     model = SimpleNamespace(name="m", manifest=manifest, submit=submit)
-    agent = SimpleNamespace(serving=SimpleNamespace(model=lambda name: model), settings=Settings(), **more)
+    agent = SimpleNamespace(
+        serving=SimpleNamespace(model=lambda name: model),
+        settings=Settings(),
+        body_room=BodyRoom(1 << 20),
+        **more,
+    )
     return TestClient(create_app(agent), raise_server_exceptions=False)  # not entered: nothing is started
 
 
