@@ -1,14 +1,17 @@
 """An NVIDIA card of a PC, through the driver's own library: NVML. It opens no CUDA context.
 
 Function names, structures and bits are those of nvml.h. Every function that the driver or card lacks gives a
-sensor that is absent. The card is number 0, or the first that CUDA_VISIBLE_DEVICES names by number.
+sensor that is absent. The card is number 0, or the first of CUDA_VISIBLE_DEVICES, which names cards by number
+or by the beginning of their UUID (CUDA C++ Programming Guide, "CUDA Environment Variables"). Where CUDA would
+see none, there is none here, either: other sensors would be taken for those of the card that computes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +24,8 @@ __all__ = ["Card", "open_card"]
 _SLOWING = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 _SM_CLOCK, _GPU_TEMPERATURE = 1, 0
 _MOST_PROCESSES = 64
+_UUID_BYTES = 96  # NVML_DEVICE_UUID_V2_BUFFER_SIZE
+_UUID_PREFIX = "gpu-"  # "MIG-..." names a part of a card, which has no sensors of its own
 
 
 class _Process(ctypes.Structure):
@@ -45,11 +50,11 @@ def _driver_library() -> Any:
 
 
 def open_card(load: Callable[[], Any] = _driver_library) -> Card | None:
-    """The card; None without library, driver or card."""
+    """The card; None without library, driver or card, and where CUDA_VISIBLE_DEVICES names none."""
     try:
-        library, device = load(), ctypes.c_void_p()
+        library = load()
         _call(library, "nvmlInit_v2")
-        _call(library, "nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(_number()), ctypes.byref(device))
+        device = _first_visible(library)
     except OSError:
         return None
     sensors = (
@@ -63,9 +68,33 @@ def open_card(load: Callable[[], Any] = _driver_library) -> Card | None:
     return Card(tuple(sensor for sensor in sensors if _can_be_read(sensor)), lambda: _pids(library, device))
 
 
-def _number() -> int:
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
-    return int(first) if first.isdigit() else 0
+def _first_visible(library: Any) -> ctypes.c_void_p:
+    """The card that CUDA sees first. Raises OSError when it sees none."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    if first.isascii() and first.isdecimal():
+        return _numbered(library, int(first))
+    named = [device for device, uuid in _uuids(library) if uuid.startswith(first.lower())]
+    if not first.lower().startswith(_UUID_PREFIX) or len(named) != 1:
+        raise OSError(f"CUDA_VISIBLE_DEVICES: {first!r} is no card, or one of several")
+    return named[0]
+
+
+def _uuids(library: Any) -> Iterator[tuple[ctypes.c_void_p, str]]:
+    """Each card with its UUID, in lower case; without those that do not answer."""
+    count = ctypes.c_uint()
+    _call(library, "nvmlDeviceGetCount_v2", ctypes.byref(count))
+    for number in range(count.value):
+        text = ctypes.create_string_buffer(_UUID_BYTES)
+        with contextlib.suppress(OSError):
+            device = _numbered(library, number)
+            _call(library, "nvmlDeviceGetUUID", device, text, ctypes.c_uint(_UUID_BYTES))
+            yield device, text.value.decode(errors="replace").lower()
+
+
+def _numbered(library: Any, number: int) -> ctypes.c_void_p:
+    device = ctypes.c_void_p()
+    _call(library, "nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(number), ctypes.byref(device))
+    return device
 
 
 def _call(library: Any, name: str, *arguments: object) -> None:
