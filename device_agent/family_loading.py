@@ -14,15 +14,15 @@ from device_agent.errors import log_build, sentence_of
 from device_agent.family import Member
 from device_agent.family_switching import Speed
 from device_agent.gate import Gate
+from device_agent.joining import time_run_s
 from device_agent.loads import Load
-from device_agent.opening import Opener
+from device_agent.opening import Opened, Opener
 from device_agent.scheduler import Scheduler
 from device_agent.statistics import ModelStatistics
 from edge_s4op.artifact import Manifest
 from edge_s4op.errors import S4opError, UsageError
 from edge_s4op.messages import FamilyRequest, FamilyVariant, ServedFamily, ServeRequest
 from edge_s4op.runtime import Runner
-from edge_s4op.runtime.feeds import random_feeds
 
 __all__ = ["FamilyLoad", "Loaded", "check_alike", "open_members", "speed_of"]
 
@@ -117,7 +117,7 @@ def open_members(
     errors: dict[str, str] = {}
     for number, variant in enumerate(load.request.by_preference()):
         try:
-            runner, speed = _opened(opener, name, variant, load, number)
+            opened, speed = _opened(opener, name, variant, load, number)
         except Exception as error:
             if not keep_going or load.unwanted.is_set() or opener.stopping.is_set():
                 _close(members)
@@ -127,10 +127,10 @@ def open_members(
             errors[variant.name] = sentence_of(error)
         else:
             statistics = ModelStatistics(whole)
-            policy, title = load.request.serve_request(variant), f"{name}/{variant.name}"
-            scheduler = Scheduler(runner, policy, gate, statistics, title, variant.name)
+            title = f"{name}/{variant.name}"
+            scheduler = Scheduler(opened.runner, opened.request, gate, statistics, title, variant.name)
             members.append(Member(variant, speed, scheduler, statistics))
-            manifests.append(runner.manifest)
+            manifests.append(opened.runner.manifest)
     if not members:
         raise _none_left(name, errors)
     return Loaded(members, manifests[0], errors)
@@ -148,18 +148,18 @@ def speed_of(
     The fastest of some runs counts: what else the device does meanwhile must not change the variants' order.
     Instances count as far as the cores go round. Raises InferenceError, BadInferenceInputError.
     """
-    run_s = _time_s(runner, 1, now_s)
-    rows = request.max_batch if has_batch_axis(runner.manifest) else 1
-    full_s = run_s if rows == 1 else _time_s(runner, rows, now_s)
+    run_s = time_run_s(runner, 1, now_s, _RUNS, _LONGEST_S)
+    rows = (request.max_batch or 1) if has_batch_axis(runner.manifest) else 1
+    full_s = run_s if rows == 1 else time_run_s(runner, rows, now_s, _RUNS, _LONGEST_S)
     at_once = min(request.instances, max(cores // request.threads, 1))
     return Speed(name, run_s * 1e3, at_once * max(rows / full_s, 1 / run_s))
 
 
 def _opened(
     opener: Opener, name: str, variant: FamilyVariant, load: FamilyLoad, number: int
-) -> tuple[Runner, Speed]:
+) -> tuple[Opened, Speed]:
     part = load.part(number, load.request.serve_request(variant))
-    runner = opener.open(f"{name}/{variant.name}", part, None)
+    opened = opener.open(f"{name}/{variant.name}", part, None)
 
     def unwanted() -> bool:
         return load.unwanted.is_set() or opener.stopping.is_set()
@@ -167,20 +167,10 @@ def _opened(
     try:
         part.report("timing", None)
         with opener.loader.hold(f"timing {name}/{variant.name}", unwanted=unwanted):
-            return runner, speed_of(runner, part.request, variant.name, opener.loader.cores)
+            return opened, speed_of(opened.runner, opened.request, variant.name, opener.loader.cores)
     except Exception:
-        runner.close()
+        opened.runner.close()
         raise
-
-
-def _time_s(runner: Runner, rows: int, now_s: Callable[[], float]) -> float:
-    feeds, began = random_feeds(runner.manifest, rows), now_s()
-    times_s: list[float] = []
-    while len(times_s) < 3 or (len(times_s) < _RUNS and now_s() - began < _LONGEST_S):
-        before = now_s()
-        runner.run(feeds)
-        times_s.append(now_s() - before)
-    return max(min(times_s), 1e-6)
 
 
 def _close(members: Sequence[Member]) -> None:

@@ -106,7 +106,7 @@ class Loader:
         on_progress("loading", 0.0)
         options = RunnerOptions(
             threads=request.threads,
-            batch=request.batch if isinstance(request, MeasurementRequest) else request.max_batch,
+            batch=request.batch if isinstance(request, MeasurementRequest) else request.max_batch or 1,
             engine_dir=self._engine_dir,
             on_progress=on_progress,
             should_stop=should_stop,

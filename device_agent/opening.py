@@ -13,9 +13,17 @@ from edge_s4op.errors import UsageError
 from edge_s4op.messages import ServeRequest
 from edge_s4op.runtime import Runner
 
-__all__ = ["Opener"]
+__all__ = ["Opened", "Opener"]
 
 _CONCURRENT = frozenset({"onnxruntime"})  # backends whose runners run several requests at once
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A warm runner, and its request with `max_batch` as it was asked for or found."""
+
+    runner: Runner
+    request: ServeRequest
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Opener:
         self.store.get(request.artifact_sha256)
         return accepted
 
-    def open(self, name: str, load: Load, timeout_s: float | None) -> Runner:
+    def open(self, name: str, load: Load, timeout_s: float | None) -> Opened:
         """The artifact of `load`, loaded and run a few times.
 
         Raises RequestError 503 (busy, nobody wants it any more), ArtifactError, BuildError, InferenceError.
@@ -57,8 +65,7 @@ class Opener:
             runner = self.loader.open(artifact, load.request, on_progress=load.report, should_stop=unwanted)
             try:
                 load.report("warming up", None)
-                warm(runner, load.request, unwanted)
+                return Opened(runner, warm(runner, load.request, unwanted))
             except Exception:
                 runner.close()
                 raise
-            return runner

@@ -75,9 +75,10 @@ class Scheduler:
     ) -> None:
         self._runner, self._policy, self._gate, self._statistics = runner, policy, gate, statistics
         self._name, self._variant = name, variant
-        self._joins = policy.max_batch > 1 and has_batch_axis(runner.manifest)
+        max_batch = policy.max_batch or 1
+        self._joins = max_batch > 1 and has_batch_axis(runner.manifest)
         self._line: WaitingLine[Answered] = WaitingLine(
-            policy.max_queue, policy.max_batch, policy.max_delay_ms * 1e-3, gate.wait_s
+            policy.max_queue, max_batch, policy.max_delay_ms * 1e-3, gate.wait_s
         )
         self._service_s = 0.0  # mean time a request takes a worker
         self._lock = threading.Lock()

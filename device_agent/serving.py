@@ -13,7 +13,7 @@ from typing import Literal
 from device_agent.errors import RequestError, busy_error, log_build, sentence_of
 from device_agent.gate import Gate
 from device_agent.loads import Load
-from device_agent.opening import Opener
+from device_agent.opening import Opened, Opener
 from device_agent.remembered import RememberedModels
 from device_agent.scheduler import Answered, ClosingError, Scheduler, Wanted
 from device_agent.served import Served
@@ -247,8 +247,8 @@ class Serving:
             _log.info("model %s: serves artifact %s", name, load.request.artifact_sha256[:12])
             load.end(served)
 
-    def _install(self, name: str, load: Load, runner: Runner) -> ServedModel:
-        slot = Slot(load.request, self._put_to_work(name, load.request, runner))
+    def _install(self, name: str, load: Load, opened: Opened) -> ServedModel:
+        slot = Slot(load.request, self._put_to_work(name, opened.request, opened.runner))
         try:
             with self._lock:  # database and slots change together, or a restart would serve another model
                 if load.unwanted.is_set() or self._stopping.is_set():

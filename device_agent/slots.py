@@ -56,6 +56,7 @@ def served_model(name: str, slot: Slot | None, load: Load | None) -> ServedModel
         name=name,
         serving=known.request,
         ready=slot is not None and slot.working is not None,
+        max_batch=None if slot is None or slot.working is None else slot.working.served.request.max_batch,
         unloaded=slot is not None and slot.unloaded,
         error=_error_of(slot, load),
         stage=stage,

@@ -133,7 +133,7 @@ class Answers:
 
 def batch_size_for(serving: ServeRequest, wanted: int = 32) -> int:
     """Sequences a request to a model served so: an engine takes no more than it was built for."""
-    return wanted if serving.backend == "onnxruntime" else min(wanted, serving.max_batch)
+    return wanted if serving.backend == "onnxruntime" else min(wanted, serving.max_batch or 1)
 
 
 def infer_split(

@@ -29,7 +29,7 @@ def metadata_of(name: str, backend: str, manifest: Manifest) -> dict[str, Any]:
 def max_batch_size_of(manifest: Manifest, request: ServeRequest) -> int:
     """Rows that may run together; 0 for a model that has no batch dimension."""
     batched = all(info.shape[:1] == (-1,) for info in (*manifest.inputs, *manifest.outputs))
-    return request.max_batch if batched else 0
+    return (request.max_batch or 1) if batched else 0
 
 
 def config_of(name: str, backend: str, manifest: Manifest, request: ServeRequest) -> dict[str, Any]:

@@ -47,8 +47,12 @@ def deploy_command(
     backend: BackendName = None,
     threads: Threads = 1,
     max_batch: Annotated[
-        int, typer.Option(help="Most sequences a request: a TensorRT engine is built for that many.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Most sequences that run together: a TensorRT engine is built for that many (default: 1), "
+            "with ONNX Runtime requests that wait are joined (default: found by timing the model)."
+        ),
+    ] = None,
     max_delay_ms: Annotated[
         float, typer.Option(help="How long a request may wait to be joined with others, up to --max-batch.")
     ] = 0.0,

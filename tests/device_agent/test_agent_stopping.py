@@ -72,7 +72,8 @@ class HeldAgent:
         threading.Thread(target=lambda: lines.put(self.process.stdout.readline()), daemon=True).start()
         url = lines.get(timeout=60).decode().strip()
         self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
-        assert serve(self.http, "m", scaling_artifact(2.0)).status_code == 200
+        # One request runs at a time, so that one runs and the others wait.
+        assert serve(self.http, "m", scaling_artifact(2.0), max_batch=1).status_code == 200
 
     def hold(self) -> None:
         (self.folder / "hold").touch()
