@@ -9,12 +9,13 @@ cancels out; LitServe is the better of its two configurations in that round.
     large   S4D, L=4096, H=16, depth 1: 4096 numbers in, so that reading them costs what the model costs
 
 Ours with its default settings in JSON, as the others get it, and with the protocol's binary tensors; `ours,
-batches` joins up to 8 requests that wait (ServeRequest.max_batch). `run` is the runner alone, in process.
+one by one` joins no requests (ServeRequest.max_batch 1). LitServe's `litserve` joins up to 8. `run` is the
+runner alone, in process.
 
     rps_vs_litserve_c8    small, JSON, 8 clients, ours (defaults) over LitServe; wanted >= 2
     overhead_ms_p50_c1    p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
     stream_speedup        of `python -m benchmarks.streaming`
-Further: `rps_vs_PEER[_large][_binary|_batches]_cN`. No answer may fail; one in 20 is compared with the
+Further: `rps_vs_PEER[_large][_binary|_single]_cN`. No answer may fail; one in 20 is compared with the
 runner's logits.
 """
 
@@ -48,9 +49,8 @@ __all__ = ["MODELS", "artifact_of", "checked", "inputs_of"]
 MODELS = {"small": (150, 32, 4), "large": (4096, 16, 1), "wide": (150, 128, 4)}  # L, H, depth
 COMPARED = ("small", "large")
 INPUTS = 8  # different ones: a server that mixes its answers up is found out
-OURS, BINARY, BATCHES, ALONE = "ours", "ours, binary", "ours, batches", "run"
+OURS, BINARY, SINGLE, ALONE = "ours", "ours, binary", "ours, one by one", "run"
 LITSERVES = ("litserve", "litserve, defaults")
-JOINED = {"max_batch": 8}
 
 SendLoad = Callable[[Plan], Load]
 
@@ -142,12 +142,12 @@ def _cases(setup: Setup, folder: Path) -> Iterator[dict[str, Case]]:
     path.write_bytes(setup.artifact.content)
     with contextlib.ExitStack() as started:
         ours = started.enter_context(
-            agent(folder / setup.model, setup.artifact, {"plain": {}, "joined": JOINED})
+            agent(folder / setup.model, setup.artifact, {"default": {}, "single": {"max_batch": 1}})
         )
         cases = {
-            OURS: Case(ours, V2_JSON, "/v2/models/plain/infer"),
-            BINARY: Case(ours, V2_BINARY, "/v2/models/plain/infer"),
-            BATCHES: Case(ours, V2_JSON, "/v2/models/joined/infer"),
+            OURS: Case(ours, V2_JSON, "/v2/models/default/infer"),
+            BINARY: Case(ours, V2_BINARY, "/v2/models/default/infer"),
+            SINGLE: Case(ours, V2_JSON, "/v2/models/single/infer"),
         }
         for name in _installed_peers():
             cases[name] = Case(started.enter_context(peer(name, path)), PLAIN_JSON, "/predict")
@@ -207,7 +207,7 @@ def _figures(model: str, loads: Loads, alone_ms: list[float]) -> dict[str, float
     suffix = "" if model == "small" else f"_{model}"
     figures = {}
     for clients in sorted({clients for _, clients in loads}):
-        for key, ours in (("", OURS), ("_binary", BINARY), ("_batches", BATCHES)):
+        for key, ours in (("", OURS), ("_binary", BINARY), ("_single", SINGLE)):
             for peer_key, peers in (("litserve", LITSERVES), ("fastapi", ("fastapi",))):
                 there = [name for name in peers if (name, clients) in loads]
                 if there:
