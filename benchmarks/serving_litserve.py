@@ -3,6 +3,7 @@
 `tuned`: what the docstrings of LitServer and its `run` recommend for processors and for more than 100
 requests a second: as many inference workers as cores, as many HTTP servers (`num_api_servers` None) and
 queues over ZeroMQ (`fast_queue`). Otherwise its defaults: one of each, and multiprocessing's queues.
+`max_batch` above 1: requests that wait are run together, as ours are.
 """
 
 from __future__ import annotations
@@ -29,16 +30,22 @@ class Classifier(ls.LitAPI):
     def decode_request(self, request):  # LitServe makes of an annotation how FastAPI reads the body
         return np.array(request["data"], np.float32).reshape(request["shape"])
 
+    def batch(self, inputs):
+        return np.concatenate(inputs)
+
     def predict(self, x):
         return self.session.run(None, {"input": x})[0]
+
+    def unbatch(self, output):
+        return list(output[:, None])
 
     def encode_response(self, output):
         return {"logits": output.tolist()}
 
 
-def serve(model: str, port: int, tuned: bool) -> None:
+def serve(model: str, port: int, tuned: bool, max_batch: int = 1) -> None:
     """Serve the ONNX file until the process is ended."""
-    api = Classifier()
+    api = Classifier(max_batch_size=max_batch)
     api.model = model
     options: dict[str, Any] = {}
     if tuned:

@@ -22,9 +22,10 @@ from host.agent_process import local_agent
 
 __all__ = ["PEERS", "agent", "agent_pid", "peer", "resident_bytes"]
 
-PEERS: dict[str, tuple[str, dict[str, bool]]] = {
+PEERS: dict[str, tuple[str, dict[str, int | bool]]] = {
     "fastapi": ("serving_fastapi", {}),
     "litserve": ("serving_litserve", {"tuned": True}),
+    "litserve, batches": ("serving_litserve", {"tuned": True, "max_batch": 8}),
     "litserve, defaults": ("serving_litserve", {"tuned": False}),
 }
 
