@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt docker/install.sh
 demo: $(STAMP)  ## train, prune on measured latency, export, serve and query; writes demo-output/
 	$(BIN)/s4op demo --out demo-output --overwrite
 
-test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## run all tests, on every core
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(STAMP)  ## run ruff, mypy --strict and hadolint
 	$(BIN)/ruff check .

@@ -12,8 +12,8 @@ Ours with its default settings in JSON, as the others get it, and with the proto
 one by one` joins no requests (ServeRequest.max_batch 1). LitServe as it comes, as it is tuned for processors,
 and tuned with up to 8 requests joined, for which a user has to write code. `run` is the runner, in process.
 
-    rps_vs_litserve_c8          small, JSON, 8 clients, ours (defaults) over the better of LitServe as it comes
-                                and tuned in each round; wanted >= 2
+    rps_vs_litserve_c8          small, JSON, 8 clients, ours (defaults) over LitServe as it comes or tuned,
+                                whichever is better in a round; wanted >= 2
     rps_vs_litserve_batches_c8  the same over LitServe that joins requests
     overhead_ms_p50_c1          p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
     stream_speedup              of `python -m benchmarks.streaming`

@@ -10,5 +10,7 @@ from pathlib import Path
 # without torch need not import it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Agents of other programs on this machine, and of another run of this suite, are not waited for.
-os.environ.setdefault("S4OP_DEVICE_LOCK", str(Path(tempfile.mkdtemp(prefix="s4op-tests-")) / "device.lock"))
+# Agents of other programs on this machine, of another run of this suite and of its other processes are not
+# waited for: a process of `pytest --numprocesses` inherits the variable from the one that started it.
+if "PYTEST_XDIST_WORKER" in os.environ or "S4OP_DEVICE_LOCK" not in os.environ:
+    os.environ["S4OP_DEVICE_LOCK"] = str(Path(tempfile.mkdtemp(prefix="s4op-tests-")) / "device.lock")
