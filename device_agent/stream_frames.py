@@ -27,6 +27,7 @@ __all__ = ["MAX_FRAME_BYTES", "Frame", "FrameError", "Options", "answer_of", "fr
 MAX_FRAME_BYTES = 1 << 20  # 4096 samples of 64 channels
 
 _KEYS = ("samples", "reset", "end")
+_OPTIONS = ("every", "normalise", "format", "priority")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -43,11 +44,12 @@ class FrameError(S4opError):
 @dataclass(frozen=True)
 class Options:
     """What the address asks for: an answer every so many samples (None: to every frame), raw samples
-    normalised first, binary answers."""
+    normalised first, binary answers, how urgent its pushes are (1 most; 0: the model's default)."""
 
     every: int | None = None
     normalise: bool = False
     binary: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,29 @@ def options_of(query: Iterable[tuple[str, str]]) -> Options:
     """The options of an address. Raises RequestError 400."""
     given: dict[str, str] = {}
     for key, value in query:
-        if key not in ("every", "normalise", "format") or key in given:
-            raise _bad("unknown or repeated option", "every, normalise, format, once each", key)
+        if key not in _OPTIONS or key in given:
+            raise _bad("unknown or repeated option", f"{', '.join(_OPTIONS)}, once each", key)
         given[key] = value
-    every, normalise, form = (given.get(key) for key in ("every", "normalise", "format"))
-    if every is not None and not (every.isascii() and every.isdecimal() and 0 < int(every[:10]) < 2**31):
+    every, normalise, form, priority = (given.get(key) for key in _OPTIONS)
+    if every is not None and not (_is_small(every) and int(every) > 0):
         raise _bad("bad option every", "a number of samples", every)
+    if priority is not None and not _is_small(priority):
+        raise _bad("bad option priority", "a level, 1 the most urgent, 0 for the model's default", priority)
     if normalise not in (None, "0", "1"):
         raise _bad("bad option normalise", "0 or 1", normalise)
     if form not in (None, "json", "binary"):
         raise _bad("bad option format", "json or binary", form)
-    return Options(None if every is None else int(every), normalise == "1", form == "binary")
+    return Options(
+        every=None if every is None else int(every),
+        normalise=normalise == "1",
+        binary=form == "binary",
+        priority=int(priority or 0),
+    )
+
+
+def _is_small(value: str) -> bool:
+    """Whether it is a whole number below 2**31."""
+    return value.isascii() and value.isdecimal() and int(value[:11]) < 2**31
 
 
 def frame_of(message: str | bytes, info: TensorInfo) -> Frame:

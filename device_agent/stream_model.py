@@ -50,8 +50,12 @@ class ServedStream:
         """Raise BadInferenceInputError unless `samples` (B, T, ...) are the model's."""
         check_samples(self.samples_info, samples)
 
-    async def push(self, state: StreamState, samples: Array) -> tuple[Answered, StreamState]:
+    async def push(
+        self, state: StreamState, samples: Array, priority: int = 0, timeout_s: float | None = None
+    ) -> tuple[Answered, StreamState]:
         """As StreamModel.push, with all outputs. `state` stays valid whatever happens.
+
+        `priority` and `timeout_s` are those of Wanted.
 
         Raises also what Scheduler.submit does, and RequestError 409: another file took this one's place.
         """
@@ -62,7 +66,7 @@ class ServedStream:
         feeds = {SAMPLES: samples} | {
             info.name_in: array for info, array in zip(states, state.arrays, strict=True)
         }
-        answered = await asyncio.wrap_future(self._served.submit(Wanted(feeds)))
+        answered = await asyncio.wrap_future(self._served.submit(Wanted(feeds, priority, timeout_s)))
         self._follow()  # a model that was replaced meanwhile hands its requests to the new one
         arrays = tuple(_own(answered.outputs[info.name_out]) for info in states)
         return answered, StreamState(arrays, state.samples + samples.shape[1], state.layout)

@@ -150,7 +150,7 @@ class StreamSocket:
     async def _pushed(self, stream: Stream, samples: Array) -> tuple[Answered, StreamState]:
         while True:
             try:
-                return await self._model.push(stream.state, samples)
+                return await self._model.push(stream.state, samples, self._options.priority)
             except RequestError as error:
                 if stream.ending is not None:
                     raise FrameError(stream.ending.why, code=stream.ending.code) from error

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import numpy.typing as npt
@@ -123,11 +123,12 @@ class StreamClient:
 
 @contextlib.contextmanager
 def stream(
-    url: str, model: str, *, normalise: bool = False, timeout_s: float = 60.0
+    url: str, model: str, *, normalise: bool = False, priority: int = 0, timeout_s: float = 60.0
 ) -> Iterator[StreamClient]:
     """A new stream on `model` of the agent at `url` ("http://jetson:8600"); it ends with the block.
 
-    With `normalise` the agent normalises raw samples as the model file says. The model is asked for with the
+    With `normalise` the agent normalises raw samples as the model file says; `priority` is that of its
+    pushes in the model's queue, 1 the most urgent, 0 the model's default. The model is asked for with the
     first push: an unknown one, or one that keeps no state, raises AgentRefusedError then.
 
     Raises UsageError (no agent's address, or websockets is not installed), AgentUnreachableError,
@@ -138,7 +139,9 @@ def stream(
         from websockets.sync.client import connect
     except ImportError as error:
         raise UsageError("streaming needs the package websockets", fix="pip install websockets") from error
-    path = f"/v2/models/{quote(model, safe='')}/stream{'?normalise=1' if normalise else ''}"
+    options = {"normalise": 1} if normalise else {}
+    options |= {"priority": priority} if priority else {}
+    path = f"/v2/models/{quote(model, safe='')}/stream" + (f"?{urlencode(options)}" if options else "")
     where = checked_url(url).rstrip("/")
     address = "ws" + where.removeprefix("http") + path
     with contextlib.ExitStack() as opened:

@@ -69,12 +69,10 @@ async def _answered(agent: Agent, served: Served, request: InferRequest, client:
     sequence = parameters.sequence
     if sequence is None and served.manifest.streaming is not None and set(request.feeds) == {SAMPLES}:
         sequence = Sequence(0, start=True, end=True)  # no states given: the samples are all there are
+    wanted = Wanted(request.feeds, parameters.priority, parameters.timeout_s)
     if sequence is None:
-        wanted = Wanted(request.feeds, parameters.priority, parameters.timeout_s)
         return await answer_unless_left(client, served.submit(wanted))
-    return await agent.sequences.infer(
-        served.name, sequence.identity, sequence.start, sequence.end, request.feeds
-    )
+    return await agent.sequences.infer(served.name, sequence, wanted)
 
 
 def _headers_of(request: Request) -> _Headers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from device_agent.v2.refusal import bad_request
 from edge_s4op.artifact import Manifest, TensorInfo
 from edge_s4op.errors import BadInferenceInputError
 from edge_s4op.runtime import Array
+from edge_s4op.runtime.streaming import SAMPLES
 from edge_s4op.tensors_binary import arrays_from_message
 
 __all__ = ["InferRequest", "WantedOutput", "read_request"]
@@ -50,10 +51,11 @@ def read_request(content: bytes, header_length: int | None, manifest: Manifest) 
     request = _parsed(content if whole else content[:header_length])
     data = memoryview(content)[len(content) if whole else header_length :]
     parameters = parameters_of(request)
+    feeds = _feeds(request, data)
     return InferRequest(
         identity=_identity_of(request),
-        feeds=_feeds(request, data),
-        outputs=_outputs(request, manifest, parameters.binary_data_output),
+        feeds=feeds,
+        outputs=_outputs(request, manifest, feeds, parameters.binary_data_output),
         parameters=parameters,
     )
 
@@ -105,8 +107,10 @@ def _feeds(request: dict[str, Any], data: memoryview) -> dict[str, Array]:
     return feeds
 
 
-def _outputs(request: dict[str, Any], manifest: Manifest, binary: bool) -> tuple[WantedOutput, ...]:
-    """The outputs asked for, in that order; all of them when none is named."""
+def _outputs(
+    request: dict[str, Any], manifest: Manifest, feeds: Mapping[str, Array], binary: bool
+) -> tuple[WantedOutput, ...]:
+    """The outputs asked for, in that order; when none is named all, but for states that the agent keeps."""
     known = [info.name for info in manifest.outputs]
     tensors = request.get("outputs") or []
     if not _are_objects(tensors):
@@ -115,7 +119,11 @@ def _outputs(request: dict[str, Any], manifest: Manifest, binary: bool) -> tuple
     names = [output.name for output in outputs]
     if len(set(names)) != len(names):
         raise bad_request("the request names an output twice", found=", ".join(names))
-    return outputs or tuple(WantedOutput(name, binary) for name in known)
+    if outputs:
+        return outputs
+    states = () if manifest.streaming is None else manifest.streaming.states
+    kept = {info.name_out for info in states} if set(feeds) == {SAMPLES} else set()
+    return tuple(WantedOutput(name, binary) for name in known if name not in kept)
 
 
 def _wanted(tensor: dict[str, Any], known: Sequence[str], binary: bool) -> WantedOutput:

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -17,6 +18,7 @@ from tests.device_agent.fakes import wait_until
 from tests.device_agent.stream_agents import (
     asked,
     closing,
+    floats,
     labelled,
     open_socket,
     samples,
@@ -97,6 +99,23 @@ def test_an_end_on_the_count_is_answered_once(http: httpx.Client) -> None:
     with open_socket(http, "m/stream?every=2") as socket:
         assert asked(socket, {"samples": samples(2).tolist(), "end": True})["end"]
         assert closing(socket)[0] == 1000
+
+
+def test_pushes_are_as_urgent_as_the_address_says(tmp_path: Path) -> None:
+    with streaming_agent(tmp_path) as (agent, http):
+        assert serve(http, "m", floats(), priority_levels=3).status_code == 200  # the default is 2
+        scheduler = agent.serving._slots["m"].working.scheduler
+        with contextlib.ExitStack() as opened:
+            addresses = [f"m/stream?priority={priority}" for priority in (3, 0, 1, 9)]
+            sockets = [opened.enter_context(open_socket(http, address)) for address in addresses]
+            with agent.lease.hold("the test"):
+                for socket in sockets:
+                    socket.send(samples(1).tobytes())
+                wait_until(lambda: scheduler.depth == 4)
+                levels = sorted(entry[0] for entry in scheduler._line._heap)
+            assert levels == [1, 2, 2, 3]
+            for socket in sockets:
+                assert json.loads(socket.recv(20))["samples"] == 1
 
 
 def test_binary_answers(http: httpx.Client) -> None:

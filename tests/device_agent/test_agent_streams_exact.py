@@ -164,6 +164,11 @@ def test_what_is_wrong_has_an_error_of_its_own(http: httpx.Client) -> None:
         with stream(url(http), name) as client, pytest.raises(AgentRefusedError, match=reason) as caught:
             client.push(x)
         assert caught.value.status_code == status
+    with (
+        stream(url(http), "s4d", normalise=True, priority=-1) as client,
+        pytest.raises(AgentRefusedError, match="bad option priority"),
+    ):
+        client.push(x)
 
 
 def test_an_address_without_an_agent_is_told() -> None:

@@ -128,6 +128,8 @@ ADDRESSES = [
     ("m/stream?normalise=1", 4400, "names no mean"),
     ("m/stream?format=xml", 4400, "bad option format"),
     ("m/stream?evry=2", 4400, "unknown or repeated option"),
+    ("m/stream?priority=high", 4400, "bad option priority"),
+    ("m/stream?priority=-1", 4400, "bad option priority"),
     ("m/stream?every=2&every=3", 4400, "unknown or repeated option"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from device_agent.agent import Agent
-from device_agent.scheduler import Answered
+from device_agent.scheduler import Answered, Wanted
+from device_agent.v2.parameters import Sequence
 from tests.device_agent.agent_requests import serve
 from tests.device_agent.fakes import wait_until
 from tests.device_agent.stream_agents import floats, labelled, samples, streaming_agent, sums
@@ -146,6 +148,64 @@ def test_without_an_id_the_request_is_a_whole_sequence(running: Running, paramet
     assert agent.streams.count == 0
 
 
+def test_states_come_only_where_they_are_asked_for_or_given(http: httpx.Client) -> None:
+    given = {"name": "input", "datatype": "FP32", "shape": [1, 1, 3], "data": [1, 2, 3]}
+    state = {"name": "total", "datatype": "FP32", "shape": [1, 2], "data": [10, 20]}
+
+    def outputs(**request: object) -> list[str]:
+        answer = http.post("/v2/models/m/infer", json=request)
+        assert answer.status_code == 200, answer.text
+        return [output["name"] for output in answer.json()["outputs"]]
+
+    once = {"sequence_id": 7, "sequence_start": True, "sequence_end": True}
+    assert outputs(inputs=[given]) == outputs(inputs=[given], parameters=once) == ["logits"]
+    named = [{"name": "next_total"}, {"name": "logits"}]
+    assert outputs(inputs=[given], outputs=named, parameters=once) == ["next_total", "logits"]
+    assert sorted(outputs(inputs=[given, state])) == ["logits", "next_total"]
+
+
+def test_an_urgent_sequence_goes_first(tmp_path: Path) -> None:
+    order: list[int] = []
+    with streaming_agent(tmp_path) as (agent, http):
+        levels = {"priority_levels": 2, "default_priority": 2}
+        assert serve(http, "m", floats(), max_batch=1, **levels).status_code == 200
+
+        async def one(identity: int, priority: int) -> None:
+            wanted = Wanted({"input": samples(1)[None]}, priority)
+            await agent.sequences.infer("m", Sequence(identity, True, True), wanted)
+            order.append(identity)
+
+        async def all_at_once() -> None:
+            with agent.lease.hold("the test"):
+                tasks = [asyncio.create_task(one(*each)) for each in ((2, 0), (3, 0), (4, 1))]
+                while agent.serving.model("m").depth < 3:
+                    await asyncio.sleep(0.01)
+            await asyncio.gather(*tasks)
+
+        asyncio.run(all_at_once())
+    assert order == [4, 2, 3]
+
+
+def test_a_request_that_waits_too_long_leaves_the_sequence_where_it_was(tmp_path: Path) -> None:
+    x = samples(3)
+    with streaming_agent(tmp_path) as (agent, http), ThreadPoolExecutor(1) as pool:
+        pushed(http, x[:1], sequence_id=1, sequence_start=True)
+        with agent.lease.hold("the test"):
+            answer = pushed(http, x[1:2], sequence_id=1, timeout=20_000)
+            assert answer.status_code == 503
+            assert "timed out in the queue" in answer.json()["error"]
+            second = pool.submit(pushed, http, x[1:2], sequence_id=1)
+            wait_until(lambda: agent.serving.model("m").depth == 1)
+            answer = pushed(http, x[2:], sequence_id=1, timeout=20_000)
+            assert answer.status_code == 503
+            assert "timed out behind others of sequence 1" in answer.json()["error"]
+            assert "Retry-After" in answer.headers
+        np.testing.assert_allclose(logits(second.result(20)), sums(x[:2]), rtol=1e-5, atol=1e-5)
+        answer = pushed(http, x[2:], sequence_id=1, sequence_end=True, timeout=60_000_000)
+        np.testing.assert_allclose(logits(answer), sums(x), rtol=1e-5, atol=1e-5)
+        assert agent.streams.count == 0
+
+
 def test_another_file_under_the_name_must_start_anew(running: Running) -> None:
     agent, http = running
     assert serve(http, "changing", floats()).status_code == 200
@@ -193,7 +253,8 @@ def test_requests_of_one_sequence_run_in_the_order_of_coming(running: Running) -
 
     async def all_at_once() -> list[Answered]:
         requests = (
-            agent.sequences.infer("m", 6, i == 0, i == 7, {"input": x[None, i : i + 1]}) for i in range(8)
+            agent.sequences.infer("m", Sequence(6, i == 0, i == 7), Wanted({"input": x[None, i : i + 1]}))
+            for i in range(8)
         )
         return await asyncio.gather(*requests)
 
