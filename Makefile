@@ -28,7 +28,7 @@ demo: $(STAMP)  ## train, prune on measured latency, export, serve and query; wr
 	$(BIN)/s4op demo --out demo-output --overwrite
 
 test: $(STAMP)  ## run all tests, on every core
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto
 
 check: $(STAMP)  ## run ruff, mypy --strict and hadolint
 	$(BIN)/ruff check .

@@ -1,8 +1,16 @@
 """Settings for the whole suite, made before any test module is imported."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # The suite's models are tiny, and training and agent processes run side by side. On two cores with one
 # other busy process a training step took 15 ms with one OpenMP thread and 870 ms with two (their
@@ -14,3 +22,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # waited for: a process of `pytest --numprocesses` inherits the variable from the one that started it.
 if "PYTEST_XDIST_WORKER" in os.environ or "S4OP_DEVICE_LOCK" not in os.environ:
     os.environ["S4OP_DEVICE_LOCK"] = str(Path(tempfile.mkdtemp(prefix="s4op-tests-")) / "device.lock")
+
+COMPILED = "tests/trt_plugins/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """With `--numprocesses`, a file's tests run in one process; those that share a build by nvcc do, too."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return COMPILED if nodeid.startswith(COMPILED) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)

@@ -1,4 +1,4 @@
-"""The example in docs/python-api.md runs as it stands there, against an agent on a port of this test's."""
+"""The example in docs/python-api.md runs; changed are the agent's port and how long a measurement lasts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import pytest
 
 from host.compress import current_plan
 from tests.device_agent.agent_helpers import agent_process
+from tests.host.compress.compress_samples import QUICK
 from tests.project import ROOT
 
-ADDRESS = "http://127.0.0.1:8600"
+CHANGED = {  # what stands there once, by what runs instead
+    "http://127.0.0.1:8600": "{url}",
+    "measure(artifact, agent)": "measure(artifact, agent, QUICK)",
+    "agent=agent,": "agent=agent, settings=QUICK,",
+}
 
 
 def example() -> str:
@@ -24,10 +29,12 @@ def example() -> str:
 
 def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = example()
-    assert code.count(ADDRESS) == 1
-    names: dict[str, Any] = {"__name__": "example"}
+    names: dict[str, Any] = {"__name__": "example", "QUICK": QUICK}
     with agent_process(tmp_path / "agent") as agent:
-        exec(compile(code.replace(ADDRESS, agent.url), "docs/python-api.md", "exec"), names)
+        for printed, run in CHANGED.items():
+            assert code.count(printed) == 1
+            code = code.replace(printed, run.format(url=agent.url))
+        exec(compile(code, "docs/python-api.md", "exec"), names)
     made = names["made"]
     assert names["plan"].ratio == 0.5
     assert names["tuning"].best_metric >= names["tuning"].metric_before
