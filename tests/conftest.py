@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ or "S4OP_DEVICE_LOCK" not in os.environ:
     os.environ["S4OP_DEVICE_LOCK"] = str(Path(tempfile.mkdtemp(prefix="s4op-tests-")) / "device.lock")
 
+# In the background of a shell SIGINT is ignored, and processes would inherit that which are to end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 COMPILED = "tests/trt_plugins/"
+LONG = (COMPILED, "tests/host/test_", "tests/host/search/", "tests/host/", "tests/test_docs_python_api.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long runs first, so that several processes end at about the same time."""
+    items.sort(
+        key=lambda item: next((k for k, part in enumerate(LONG) if item.nodeid.startswith(part)), len(LONG))
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,4 +48,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
         def _split_scope(self, nodeid: str) -> str:
             return COMPILED if nodeid.startswith(COMPILED) else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # it would run files with many tests first
     return ByFile(config, log)

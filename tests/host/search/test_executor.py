@@ -226,8 +226,13 @@ if __name__ == "__main__":
 """
 
 
+def kill_group(group):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_one_that_asked(tmp_path, number):
+def test_no_process_outlives_the_one_that_asked(request, tmp_path, number):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -238,6 +243,7 @@ def test_no_process_outlives_the_one_that_asked(tmp_path, number):
         text=True,
         start_new_session=True,
     )
+    request.addfinalizer(lambda: kill_group(parent.pid))
     started(tmp_path / "run")
     workers = {pid for pid in children_of(parent.pid) if "spawn_main" in command_of(pid)}
     assert workers
