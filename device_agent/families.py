@@ -13,8 +13,10 @@ from device_agent.errors import RequestError, busy_error, log_build, not_found_e
 from device_agent.family import Family
 from device_agent.family_loading import FamilyLoad, Loaded, check_alike, open_members
 from device_agent.family_state import FamilySlot, described, ready_family_of
+from device_agent.loads import Loads
 from device_agent.opening import Opener
 from device_agent.remembered import RememberedFamilies
+from device_agent.retiring import Retired, release
 from device_agent.scheduler import Answered, ClosingError, Wanted
 from device_agent.served import Served
 from device_agent.serving import Serving
@@ -26,7 +28,6 @@ __all__ = ["Families"]
 
 _log = logging.getLogger("device_agent.families")
 
-_RELEASE_S = 1.0  # how long who removes a family waits for its memory to be free again
 _STOP_S = 1.0
 
 
@@ -45,8 +46,8 @@ class Families:
         self._stopping, self._temperature_c = stopping, temperature_c
         self._lock = threading.Lock()
         self._slots = {name: FamilySlot(*known) for name, known in remembered.all().items()}
-        self._loads: dict[str, FamilyLoad] = {}
-        self._retired: set[Family] = set()
+        self._loads: Loads[FamilyLoad] = Loads()
+        self._retired: Retired[Family] = Retired()
         for name in self._slots:
             serving.attach(name, partial(self._served, name))
 
@@ -61,7 +62,8 @@ class Families:
                     continue  # a request was quicker
                 load = self._loads[name] = FamilyLoad(slot.request)
             self._run(name, load, keep_going=True)
-            self._forget(name, load)
+            with self._lock:
+                self._loads.forget(name, load)
             if self._stopping.is_set():
                 return
 
@@ -84,7 +86,8 @@ class Families:
         try:
             return load.result(wait_s)
         except Exception:
-            self._forget(name, load)  # told
+            with self._lock:
+                self._loads.forget(name, load)  # told
             raise
 
     def get(self, name: str) -> ServedFamily:
@@ -111,10 +114,10 @@ class Families:
             if slot is not None:
                 self._remembered.remove(name)
                 del self._slots[name]
-            self._stop_load(name)
+            self._loads.stop(name)
             self._serving.detach(name)
-            self._retire(slot)
-        _release(slot)
+            self._retired.add(None if slot is None else slot.family)
+        release(None if slot is None else slot.family)
         _log.info("family %s: removed", name)
 
     def pin(self, name: str, variant: str | None) -> ServedFamily:
@@ -174,7 +177,7 @@ class Families:
     def _begin(self, name: str, request: FamilyRequest) -> FamilyLoad:
         """Load it on a thread of its own, the lock held. Raises RequestError 409: the name is a model's."""
         self._serving.attach(name, partial(self._served, name))
-        self._stop_load(name)
+        self._loads.stop(name)
         load = self._loads[name] = FamilyLoad(request)
         threading.Thread(
             target=self._run, args=(name, load), name=f"loading family {name}", daemon=True
@@ -217,11 +220,11 @@ class Families:
                     family.pin(pinned)
                 self._slots[name] = slot
                 self._loads.pop(name, None)
-                self._retire(old)
+                self._retired.add(None if old is None else old.family)
         except Exception:
             family.stop_accepting()
             raise
-        _release(old)
+        release(None if old is None else old.family)
         if request.policy.temperature_limit_c is not None and family.temperature_c() is None:
             _log.warning("family %s: no temperature can be read now, so its limit has no effect", name)
         _log.info("family %s: serves %s", name, ", ".join(known))
@@ -259,21 +262,6 @@ class Families:
                 if ready_family_of(name, self._slots.get(name))[0] is family:  # the agent stops
                     raise
 
-    def _stop_load(self, name: str) -> None:
-        load = self._loads.pop(name, None)
-        if load is not None:
-            load.unwanted.set()
-
-    def _forget(self, name: str, load: FamilyLoad) -> None:
-        with self._lock:
-            if self._loads.get(name) is load:
-                del self._loads[name]
-
-    def _retire(self, slot: FamilySlot | None) -> None:
-        """Keep in mind, when its name no longer means it, that its queues are still to be answered."""
-        if slot is not None and slot.family is not None:
-            self._retired = {other for other in self._retired if not other.wait(0)} | {slot.family}
-
     def _unknown(self, name: str) -> RequestError:
         known = ", ".join(sorted(self._slots)) or "none"
         return not_found_error(f"no family {name!r} is served here", fix=f"one of: {known}")
@@ -281,10 +269,3 @@ class Families:
 
 def _is_whole(slot: FamilySlot) -> bool:
     return slot.family is not None and not slot.errors
-
-
-def _release(slot: FamilySlot | None) -> None:
-    """Let it answer what waits; it closes by itself. Returns when it has, or after a moment."""
-    if slot is not None and slot.family is not None:
-        slot.family.stop_accepting()
-        slot.family.wait(_RELEASE_S)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Protocol, TypeVar
 
 from edge_s4op.messages import ServedModel, ServeRequest
 
-__all__ = ["Load"]
+__all__ = ["Load", "Loads"]
 
 _KEPT_S = 60.0  # how long a failure waits for the client that polls for it
 
@@ -58,3 +59,26 @@ class Load:
         if self.error is not None:
             raise self.error
         return self._served
+
+
+class _Unwanted(Protocol):
+    @property
+    def unwanted(self) -> threading.Event: ...
+
+
+L = TypeVar("L", bound=_Unwanted)
+
+
+class Loads(dict[str, L]):
+    """The load that counts under each name; all others are `unwanted`. Its owner's lock guards it."""
+
+    def stop(self, name: str) -> None:
+        """What is loaded under `name` is not wanted any more; nothing where nothing is."""
+        load = self.pop(name, None)
+        if load is not None:
+            load.unwanted.set()
+
+    def forget(self, name: str, load: L) -> None:
+        """`load` has ended and its outcome is known; nothing where another one counts by now."""
+        if self.get(name) is load:
+            del self[name]

@@ -8,16 +8,24 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Literal
 
 from device_agent.errors import RequestError, busy_error, log_build, sentence_of
 from device_agent.gate import Gate
-from device_agent.loads import Load
+from device_agent.loads import Load, Loads
 from device_agent.opening import Opened, Opener
 from device_agent.remembered import RememberedModels
+from device_agent.retiring import Retired, release
 from device_agent.scheduler import Answered, ClosingError, Scheduler, Wanted
 from device_agent.served import Served
-from device_agent.slots import Slot, Working, ready_model_of, repository_entry, served_model
+from device_agent.slots import (
+    Slot,
+    Working,
+    attached_entry,
+    ready_model_of,
+    repository_entry,
+    scheduler_of,
+    served_model,
+)
 from device_agent.statistics import ModelStatistics
 from edge_s4op.errors import S4opError, UnknownModelError
 from edge_s4op.messages import RepositoryEntry, ServedModel, ServeRequest
@@ -28,7 +36,6 @@ __all__ = ["Serving"]
 _log = logging.getLogger("device_agent.serving")
 
 _STOP_S = 1.0  # how long loads under way may take to notice that the agent ends
-_RELEASE_S = 1.0  # how long who removes a model waits for its memory to be free again
 
 
 class Serving:
@@ -46,9 +53,9 @@ class Serving:
         self._slots = {
             name: Slot(request, unloaded=not loaded) for name, (request, loaded) in remembered.all().items()
         }
-        self._loads: dict[str, Load] = {}  # the one that counts under each name; others are `unwanted`
+        self._loads: Loads[Load] = Loads()
         self._attached: dict[str, Callable[[], Served]] = {}
-        self._retired: set[Scheduler] = set()  # they answer what waits, and then close
+        self._retired: Retired[Scheduler] = Retired()
 
     def load_all(self) -> None:
         """Load what an earlier run served; a model that fails is listed with its error."""
@@ -60,7 +67,8 @@ class Serving:
                     continue  # a request was quicker
                 load = self._loads[name] = Load(slot.request)
             self._run(name, load, timeout_s=None)
-            self._forget(name, load)
+            with self._lock:
+                self._loads.forget(name, load)
             if self._stopping.is_set():
                 return
 
@@ -80,7 +88,7 @@ class Serving:
                 raise RequestError(f"the name {name!r} is taken", status_code=409, fix="remove what has it")
             load, slot = self._loads.get(name), self._slots.get(name)
             if load is None or load.request != request or load.is_forgotten:
-                self._stop_load(name)
+                self._loads.stop(name)
                 if slot is not None and slot.working is not None and slot.request == request:
                     return served_model(name, slot, None)
                 load = self._begin(name, request)
@@ -112,9 +120,9 @@ class Serving:
                 raise self._unknown(name)
             self._remembered.put(name, slot.request, loaded=False)
             self._slots[name] = Slot(slot.request, unloaded=True)
-            self._stop_load(name)
-            self._retire(slot)
-        _release(slot)
+            self._loads.stop(name)
+            self._retired.add(scheduler_of(slot))
+        release(scheduler_of(slot))
         _log.info("model %s: unloaded", name)
 
     def remove(self, name: str) -> None:
@@ -126,9 +134,9 @@ class Serving:
             if slot is not None:
                 self._remembered.remove(name)
                 del self._slots[name]
-                self._retire(slot)
-            self._stop_load(name)
-        _release(slot)
+                self._retired.add(scheduler_of(slot))
+            self._loads.stop(name)
+        release(scheduler_of(slot))
         _log.info("model %s: removed", name)
 
     def attach(self, name: str, served: Served | Callable[[], Served]) -> None:
@@ -161,7 +169,7 @@ class Serving:
     def index(self) -> list[RepositoryEntry]:
         """The same as a model repository lists it, and the names attached."""
         with self._lock:
-            attached = [_attached_entry(name, served) for name, served in self._attached.items()]
+            attached = [attached_entry(name, served) for name, served in self._attached.items()]
         entries = [repository_entry(*entry) for entry in self._entries()]
         return sorted(entries + attached, key=lambda entry: entry.name)
 
@@ -228,16 +236,6 @@ class Serving:
         ).start()
         return load
 
-    def _stop_load(self, name: str) -> None:
-        load = self._loads.pop(name, None)
-        if load is not None:
-            load.unwanted.set()
-
-    def _forget(self, name: str, load: Load) -> None:
-        with self._lock:
-            if self._loads.get(name) is load:
-                del self._loads[name]
-
     def _run(self, name: str, load: Load, timeout_s: float | None) -> None:
         try:
             served = self._install(name, load, self._opener.open(name, load, timeout_s))
@@ -258,12 +256,11 @@ class Serving:
                     self._remembered.put(name, load.request)
                 self._slots[name] = slot
                 self._loads.pop(name, None)
-                if old is not None:
-                    self._retire(old)
+                self._retired.add(scheduler_of(old))
         except Exception:
-            _release(slot)
+            release(scheduler_of(slot))
             raise
-        _release(old)
+        release(scheduler_of(old))
         return served_model(name, slot, None)
 
     def _put_to_work(self, name: str, request: ServeRequest, runner: Runner) -> Working:
@@ -273,17 +270,12 @@ class Serving:
         served = Served(name, runner.manifest, request, statistics, runner, submit, lambda: scheduler.depth)
         return Working(served, scheduler)
 
-    def _retire(self, slot: Slot) -> None:
-        """Keep in mind, when its name no longer means it, that its queue is still to be answered."""
-        if slot.working is not None:
-            self._retired = {other for other in self._retired if not other.wait(0)}
-            self._retired.add(slot.working.scheduler)
-
     def _result(self, name: str, load: Load, wait_s: float | None) -> ServedModel | None:
         try:
             return load.result(wait_s)
         except Exception:
-            self._forget(name, load)  # told
+            with self._lock:
+                self._loads.forget(name, load)  # told
             raise
 
     def _failure(self, name: str, load: Load, error: Exception) -> Exception:
@@ -304,19 +296,3 @@ class Serving:
     def _unknown(self, name: str) -> UnknownModelError:
         known = ", ".join(sorted({*self._slots, *self._attached})) or "none"
         return UnknownModelError(f"no model {name!r} is served here", expected=f"one of: {known}")
-
-
-def _attached_entry(name: str, served: Callable[[], Served]) -> RepositoryEntry:
-    try:
-        served()
-    except RequestError as error:
-        state: Literal["LOADING", "UNAVAILABLE"] = "LOADING" if error.retry_after_s else "UNAVAILABLE"
-        return RepositoryEntry(name=name, state=state, reason=sentence_of(error))
-    return RepositoryEntry(name=name, state="READY")
-
-
-def _release(slot: Slot | None) -> None:
-    """Let it answer what waits; it closes by itself. Returns when it has, or after a moment."""
-    if slot is not None and slot.working is not None:
-        slot.working.scheduler.stop_accepting()
-        slot.working.scheduler.wait(_RELEASE_S)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from device_agent.errors import RequestError, busy_error, sentence_of
 from device_agent.loads import Load
@@ -10,7 +12,15 @@ from device_agent.scheduler import Scheduler
 from device_agent.served import Served
 from edge_s4op.messages import RepositoryEntry, ServedModel, ServeRequest
 
-__all__ = ["Slot", "Working", "ready_model_of", "repository_entry", "served_model"]
+__all__ = [
+    "Slot",
+    "Working",
+    "attached_entry",
+    "ready_model_of",
+    "repository_entry",
+    "scheduler_of",
+    "served_model",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,11 @@ def ready_model_of(name: str, slot: Slot) -> Working:
     )
 
 
+def scheduler_of(slot: Slot | None) -> Scheduler | None:
+    """What answers requests to it, if anything does."""
+    return None if slot is None or slot.working is None else slot.working.scheduler
+
+
 def served_model(name: str, slot: Slot | None, load: Load | None) -> ServedModel:
     """What is served under `name`, and what is being loaded there; one of the two is given."""
     known = slot or load
@@ -76,6 +91,16 @@ def repository_entry(name: str, slot: Slot | None, load: Load | None) -> Reposit
     if slot is not None and slot.unloaded:
         return RepositoryEntry(name=name, state="UNAVAILABLE", reason="unloaded")
     return RepositoryEntry(name=name, state="LOADING", reason="waiting for its turn")
+
+
+def attached_entry(name: str, served: Callable[[], Served]) -> RepositoryEntry:
+    """The same of what is no single model."""
+    try:
+        served()
+    except RequestError as error:
+        state: Literal["LOADING", "UNAVAILABLE"] = "LOADING" if error.retry_after_s else "UNAVAILABLE"
+        return RepositoryEntry(name=name, state=state, reason=sentence_of(error))
+    return RepositoryEntry(name=name, state="READY")
 
 
 def _error_of(slot: Slot | None, load: Load | None) -> str | None:

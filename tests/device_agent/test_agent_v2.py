@@ -19,6 +19,7 @@ from device_agent.bodies import BodyRoom
 from device_agent.errors import RequestError
 from device_agent.scheduler import Answered, Wanted
 from device_agent.settings import Settings
+from device_agent.v2.parameters import Sequence
 from edge_s4op.tensors_binary import binary_from_array, header_length_of
 from tests.device_agent.agent_helpers import scaling_artifact
 from tests.device_agent.agent_requests import serve
@@ -201,19 +202,17 @@ class Echo:
     def __init__(self) -> None:
         self.seen: list[tuple[object, ...]] = []
 
-    async def infer(
-        self, name: str, identity: int | str, start: bool, end: bool, feeds: Mapping[str, np.ndarray]
-    ) -> Answered:
-        self.seen.append((name, identity, start, end))
-        return answered({"y": feeds["x"], "z": feeds["x"]}, None)
+    async def infer(self, name: str, sequence: Sequence, wanted: Wanted) -> Answered:
+        self.seen.append((name, sequence, wanted.priority, wanted.timeout_s))
+        return answered({"y": wanted.feeds["x"], "z": wanted.feeds["x"]}, None)
 
 
 @pytest.mark.parametrize(
     ("parameters", "seen"),
     [
-        (SEQUENCE, ("m", 7, True, False)),
-        ({"sequence_id": 2**64 - 1}, ("m", 2**64 - 1, False, False)),
-        ({"sequence_id": "a", "sequence_end": True}, ("m", "a", False, True)),
+        (SEQUENCE, ("m", Sequence(7, True, False), 0, None)),
+        ({"sequence_id": 2**64 - 1, "priority": 3}, ("m", Sequence(2**64 - 1, False, False), 3, None)),
+        ({"sequence_id": "a", "sequence_end": True, "timeout": 9}, ("m", Sequence("a", False, True), 0, 9e-6)),
     ],
 )
 def test_a_sequence_is_handed_to_who_keeps_its_state(
