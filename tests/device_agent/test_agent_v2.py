@@ -212,7 +212,8 @@ class Echo:
     [
         (SEQUENCE, ("m", Sequence(7, True, False), 0, None)),
         ({"sequence_id": 2**64 - 1, "priority": 3}, ("m", Sequence(2**64 - 1, False, False), 3, None)),
-        ({"sequence_id": "a", "sequence_end": True, "timeout": 9}, ("m", Sequence("a", False, True), 0, 9e-6)),
+        ({"sequence_id": "a", "sequence_end": True}, ("m", Sequence("a", False, True), 0, None)),
+        (SEQUENCE | {"timeout": 9}, ("m", Sequence(7, True, False), 0, 9e-6)),
     ],
 )
 def test_a_sequence_is_handed_to_who_keeps_its_state(

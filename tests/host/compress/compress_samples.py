@@ -13,7 +13,9 @@ from edge_s4op.messages import MeasurementSettings
 from host.compress import SSMLayer
 
 LENGTH = 40
-QUICK = MeasurementSettings(warmup_ms=0, max_duration_ms=15, min_duration_ms=0, min_iterations=5)
+QUICK = MeasurementSettings(
+    warmup_ms=0, max_warmup_ms=0, max_duration_ms=15, min_duration_ms=0, min_iterations=5, cooldown_max_ms=0
+)
 
 
 class OwnModel(nn.Module):
