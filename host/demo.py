@@ -35,6 +35,7 @@ __all__ = [
 MODEL = {"kind": "s4d", "d_model": 64, "d_state": 64, "depth": 4, "dropout": 0.1}
 TRAINING = TrainConfig(epochs=100, batch_size=16, lr=1e-2, seed=0)
 RATES = (0.3, 0.5, 0.7)
+MEASUREMENT = MeasurementSettings(min_duration_ms=2000, max_duration_ms=6000)
 VALIDATION_FRACTION = 0.4  # of GunPoint's 50 training sequences: a fifth would tell no candidates apart
 
 
@@ -59,8 +60,7 @@ def train_demo_model(
 
 def demo_options(provenance: Provenance) -> PruneOptions:
     """The default search at three rates; each structure is measured for at least two seconds."""
-    measurement = MeasurementSettings(min_duration_ms=2000, max_duration_ms=6000)
-    return PruneOptions(rates=RATES, training=provenance.training, measurement=measurement)
+    return PruneOptions(rates=RATES, training=provenance.training, measurement=MEASUREMENT)
 
 
 def prune_trained(

@@ -21,19 +21,28 @@ from tests.host.cli.cli_samples import Capture, fail, save_npz
 SMALL_DEMO = """
 import host.demo
 from host.cli.main import main
-host.demo.MODEL = {"kind": "s4d", "d_model": 4, "d_state": 4, "depth": 2}
+host.demo.MODEL = {model}
+host.demo.MEASUREMENT = host.demo.MEASUREMENT.model_copy(update={quick})
 main()
 """
 MODEL = {"kind": "s4d", "d_model": 4, "d_state": 4, "depth": 2}
+QUICK = {
+    "warmup_ms": 0,
+    "max_warmup_ms": 0,
+    "cooldown_max_ms": 0,
+    "min_duration_ms": 0,
+    "max_duration_ms": 30,
+}
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's own course with a smaller model and fewer epochs."""
+    """The demo's own course with a smaller model, fewer epochs and short measurements."""
     monkeypatch.delenv("S4OP_AGENT", raising=False)
     monkeypatch.setattr(host.demo, "MODEL", MODEL)
     monkeypatch.setattr(host.demo, "TRAINING", host.demo.TRAINING.model_copy(update={"epochs": 2}))
     monkeypatch.setattr(host.demo, "RATES", (0.5,))
+    monkeypatch.setattr(host.demo, "MEASUREMENT", host.demo.MEASUREMENT.model_copy(update=QUICK))
 
 
 @pytest.fixture
@@ -84,9 +93,9 @@ def test_a_budget_below_all_still_leaves_the_report(capsys: Capture, tmp_path: P
 def test_stopping_the_demo_stops_its_agent(
     tmp_path: Path, spec: str, number: signal.Signals, after: str
 ) -> None:
-    out = tmp_path / "demo"
+    out, script = tmp_path / "demo", SMALL_DEMO.format(model=MODEL, quick=QUICK)
     with subprocess.Popen(
-        [sys.executable, "-c", SMALL_DEMO, "demo", "--dataset", spec, "--out", str(out)],
+        [sys.executable, "-c", script, "demo", "--dataset", spec, "--out", str(out)],
         cwd=REPOSITORY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

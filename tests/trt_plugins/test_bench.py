@@ -25,12 +25,19 @@ def compiled(compiler: str, kernels: CpuKernels, source: Path, program: Path) ->
     return program
 
 
+@pytest.fixture(scope="module")
+def program(compiler: str, kernels: CpuKernels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program's checks for the CPU, as they stand."""
+    return compiled(
+        compiler, kernels, BENCH / "bench_ssm_conv.cu", tmp_path_factory.mktemp("bench") / "bench"
+    )
+
+
 def run(*command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
-def test_its_checks_pass_on_the_cpu(compiler: str, kernels: CpuKernels, tmp_path: Path) -> None:
-    program = compiled(compiler, kernels, BENCH / "bench_ssm_conv.cu", tmp_path / "bench")
+def test_its_checks_pass_on_the_cpu(program: Path) -> None:
     done = run(program, "--check", "--quick")
     assert done.returncode == 0, done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
@@ -61,10 +68,7 @@ def test_its_checks_fail_when_values_differ(compiler: str, kernels: CpuKernels, 
         (["--time"], "compiled without CUDA: --check only"),
     ],
 )
-def test_wrong_arguments_are_named(
-    compiler: str, kernels: CpuKernels, tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    program = compiled(compiler, kernels, BENCH / "bench_ssm_conv.cu", tmp_path / "bench")
+def test_wrong_arguments_are_named(program: Path, arguments: list[str], message: str) -> None:
     done = run(program, *arguments)
     assert (done.returncode, done.stderr) == (2, f"bench_ssm_conv: {message}\n")
 
