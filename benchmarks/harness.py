@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from edge_s4op.runtime.huge_pages import huge_pages_mode, restart_with_huge_pages
+from edge_s4op.huge_pages import huge_pages_mode, restart_with_huge_pages
 
 __all__ = ["Ratio", "Report", "Timings", "interleave", "machine", "peak_memory_bytes", "run", "table"]
 

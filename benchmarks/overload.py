@@ -38,8 +38,8 @@ from benchmarks.serving import MODELS, artifact_of, checked, inputs_of
 from benchmarks.serving_load import Load, Plan, load_process, percentile_ms
 from benchmarks.serving_processes import agent, agent_pid, resident_bytes
 from benchmarks.serving_wire import V2_JSON, requests_of
+from edge_s4op.huge_pages import restart_with_huge_pages
 from edge_s4op.runtime import open_runner
-from edge_s4op.runtime.huge_pages import restart_with_huge_pages
 
 __all__ = ["growth_mib", "memory_watched"]
 

@@ -17,9 +17,8 @@ from device_agent.server import listen, run, url_of
 from device_agent.settings import Settings
 from edge_s4op.errors import S4opError
 from edge_s4op.files import write_text
-from edge_s4op.runtime.huge_pages import restart_with_huge_pages
 
-__all__ = ["main"]
+__all__ = ["serve"]
 
 _app = typer.Typer(
     add_completion=False,
@@ -107,9 +106,8 @@ def _serve(
         raise SystemExit(1) from None
 
 
-def main() -> None:
-    """The console script."""
-    restart_with_huge_pages()
+def serve() -> None:
+    """Read the command line and serve until the process is told to stop."""
     _app(prog_name="s4op-agent")
 
 

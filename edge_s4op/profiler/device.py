@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 import edge_s4op
+from edge_s4op.huge_pages import huge_pages_mode
 from edge_s4op.messages import DeviceFacts
 from edge_s4op.profiler.gpu import gpu_name, gpu_versions
 from edge_s4op.profiler.power import find_power_sensor
 from edge_s4op.profiler.telemetry.clocks import clock_limits
 from edge_s4op.profiler.telemetry.power_mode import power_mode
 from edge_s4op.profiler.telemetry.sensors import usable_cores
-from edge_s4op.runtime.huge_pages import huge_pages_mode
 
 __all__ = ["device_facts", "hashed_parts"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_s4op.runtime.huge_pages import huge_pages_mode
+from edge_s4op.huge_pages import huge_pages_mode
 
 MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROGRAM = """
 import os, sys
-from edge_s4op.runtime.huge_pages import huge_pages_mode, restart_with_huge_pages
+from edge_s4op.huge_pages import huge_pages_mode, restart_with_huge_pages
 print("start", os.getpid(), sys.argv[1:])
 restart_with_huge_pages()
 print("on", os.getpid(), huge_pages_mode(), os.environ.get("GLIBC_TUNABLES"))
