@@ -1,9 +1,9 @@
 """Our agent beside LitServe and a plain FastAPI endpoint: the same ONNX file, machine, client and run.
 
-Every server is a process (or several, as it likes) on this machine; only one is sent requests at a time, and
-they take turns. The client is a process, too, on the same cores: `client` is its share of one core. Figures
-in the table are medians of rounds. Ratios are taken round by round, so that a slow moment of the machine
-cancels out.
+Every server is a process (or several, as it likes) on this machine; they take turns, and our peers stand
+still between theirs. The client is a process, too, on the same cores: `client` is its share of one core.
+Figures in the table are medians of rounds. Ratios are taken round by round, so that a slow moment of the
+machine cancels out; LitServe is the best of its three configurations in that round.
 
     small   S4D, L=150, H=32, depth 4, as the demo's (UCR GunPoint): 150 numbers in
     large   S4D, L=4096, H=16, depth 1: 4096 numbers in, so that reading them costs what the model costs
@@ -12,11 +12,9 @@ Ours with its default settings in JSON, as the others get it, and with the proto
 one by one` joins no requests (ServeRequest.max_batch 1). LitServe as it comes, as it is tuned for processors,
 and tuned with up to 8 requests joined, for which a user has to write code. `run` is the runner, in process.
 
-    rps_vs_litserve_c8          small, JSON, 8 clients, ours (defaults) over LitServe as it comes or tuned,
-                                whichever is better in a round; wanted >= 2
-    rps_vs_litserve_batches_c8  the same over LitServe that joins requests
-    overhead_ms_p50_c1          p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
-    stream_speedup              of `python -m benchmarks.streaming`
+    rps_vs_litserve_c8    small, JSON, 8 clients, ours (defaults) over LitServe; wanted >= 2
+    overhead_ms_p50_c1    p50 over HTTP (JSON) at one client less p50 of `runner.run`; wanted <= 1
+    stream_speedup        of `python -m benchmarks.streaming`
 Further: `rps_vs_PEER[_large][_binary|_single]_cN`. No answer may fail; one in 20 is compared with the
 runner's logits.
 """
@@ -30,6 +28,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +52,9 @@ COMPARED = ("small", "large")
 INPUTS = 8  # different ones: a server that mixes its answers up is found out
 OURS, BINARY, SINGLE, ALONE = "ours", "ours, binary", "ours, one by one", "run"
 
-# Servers whose better one counts, by the name of the figure.
+# Servers of which the best one counts, by the name of the figure.
 PEERS_OF = {
-    "litserve": ("litserve", "litserve, defaults"),
-    "litserve_batches": ("litserve, batches",),
+    "litserve": ("litserve", "litserve, batches", "litserve, defaults"),
     "fastapi": ("fastapi",),
 }
 
@@ -65,11 +63,12 @@ SendLoad = Callable[[Plan], Load]
 
 @dataclass(frozen=True)
 class Case:
-    """One row's server: where it is, what it is sent."""
+    """One row's server: where it is, what it is sent, and what to do meanwhile."""
 
     port: int
     wire: Wire
     path: str
+    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 @dataclass(frozen=True)
@@ -139,13 +138,13 @@ def _setup(model: str, quick: bool) -> Setup:
     runner = open_runner(artifact, "onnxruntime", threads=1)
     clients = ((1, 8) if model == "small" else (8,)) if quick else (1, 8, 64)
     inputs, expected = inputs_of(runner)
-    rounds, turn_s = (2, 0.3) if quick else (7, 2.0)
+    rounds, turn_s = (2, 0.3) if quick else (5, 2.0)
     return Setup(model, artifact, runner, inputs, expected, clients, rounds, turn_s)
 
 
 @contextlib.contextmanager
 def _cases(setup: Setup, folder: Path) -> Iterator[dict[str, Case]]:
-    """All servers, started one after the other; idle ones cost nothing that matters."""
+    """All servers, started one after the other; the peers stand still but in their turns."""
     path = folder / f"{setup.model}.onnx"
     path.write_bytes(setup.artifact.content)
     with contextlib.ExitStack() as started:
@@ -158,7 +157,8 @@ def _cases(setup: Setup, folder: Path) -> Iterator[dict[str, Case]]:
             SINGLE: Case(ours, V2_JSON, "/v2/models/single/infer"),
         }
         for name in _installed_peers():
-            cases[name] = Case(started.enter_context(peer(name, path)), PLAIN_JSON, "/predict")
+            server = started.enter_context(peer(name, path))
+            cases[name] = Case(server.port, PLAIN_JSON, "/predict", server.turn)
         yield cases
 
 
@@ -180,7 +180,8 @@ def _rounds(setup: Setup, cases: Mapping[str, Case], send: SendLoad) -> tuple[Lo
             for name in list(cases)[:: -1 if number % 2 else 1]:
                 case = cases[name]
                 requests = requests_of(case.wire, case.path, setup.inputs)
-                load = send(Plan(case.port, requests, clients, setup.turn_s, setup.turn_s / 2))
+                with case.turn():
+                    load = send(Plan(case.port, requests, clients, setup.turn_s, setup.turn_s / 2))
                 loads[name, clients].append(checked(load, case.wire, setup.expected, name))
     return loads, alone_ms
 

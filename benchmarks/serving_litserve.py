@@ -18,6 +18,8 @@ from benchmarks.serving_fastapi import open_session
 
 __all__ = ["Classifier", "serve"]
 
+BATCH_WAIT_S = 0.005  # with 0, its default, workers that wait keep all cores busy and it is slower
+
 
 class Classifier(ls.LitAPI):
     """/predict as the endpoint of `serving_fastapi.py`; LitServe pickles it into its workers."""
@@ -45,7 +47,7 @@ class Classifier(ls.LitAPI):
 
 def serve(model: str, port: int, tuned: bool, max_batch: int = 1) -> None:
     """Serve the ONNX file until the process is ended."""
-    api = Classifier(max_batch_size=max_batch)
+    api = Classifier(max_batch_size=max_batch, batch_timeout=BATCH_WAIT_S)
     api.model = model
     options: dict[str, Any] = {}
     if tuned:

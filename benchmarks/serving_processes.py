@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from edge_s4op.client import AgentClient
 from edge_s4op.messages import ServeRequest
 from host.agent_process import local_agent
 
-__all__ = ["PEERS", "agent", "agent_pid", "peer", "resident_bytes"]
+__all__ = ["PEERS", "Peer", "agent", "agent_pid", "peer", "resident_bytes"]
 
 PEERS: dict[str, tuple[str, dict[str, int | bool]]] = {
     "fastapi": ("serving_fastapi", {}),
@@ -49,9 +50,26 @@ def agent(folder: Path, artifact: Artifact, served: Mapping[str, Mapping[str, in
         yield port
 
 
+@dataclass(frozen=True)
+class Peer:
+    """A server that stands still but in its turns: LitServe's workers keep a core busy while they wait."""
+
+    port: int
+    group: int
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let it run."""
+        os.killpg(self.group, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.killpg(self.group, signal.SIGSTOP)
+
+
 @contextlib.contextmanager
-def peer(name: str, model: Path) -> Iterator[int]:
-    """A server of `PEERS` with the ONNX file `model`; yields its port.
+def peer(name: str, model: Path) -> Iterator[Peer]:
+    """A server of `PEERS` with the ONNX file `model`.
 
     Raises RuntimeError, with what it said last, when it does not start.
     """
@@ -68,7 +86,8 @@ def peer(name: str, model: Path) -> Iterator[int]:
         )
     try:
         _wait_until_healthy(name, process, port, log_path)
-        yield port
+        os.killpg(process.pid, signal.SIGSTOP)
+        yield Peer(port, process.pid)
     finally:
         _end_group(process)
 
@@ -112,5 +131,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
+            os.killpg(process.pid, signal.SIGCONT)  # what stands still ends only once it goes on
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
