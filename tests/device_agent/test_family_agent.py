@@ -286,7 +286,7 @@ def test_a_long_queue_moves_requests_to_the_faster_variant(start) -> None:
     """One request is stuck in the slow variant; those behind it are answered by the other meanwhile."""
     opening = Opening()
     http = start(device=opening.device())
-    put(http, "f", FULL, FAST, policy={"queue_limit": 5, "recover_s": 600})
+    put(http, "f", FULL, FAST, policy={"queue_limit": 5, "recover_s": 600}, max_batch=1)
     opening.may_run.clear()
     with ThreadPoolExecutor(20) as threads:
         asking = [threads.submit(infer, http, "f") for _ in range(20)]
