@@ -197,11 +197,10 @@ class Families:
     def _install(self, name: str, load: FamilyLoad, loaded: Loaded, whole: ModelStatistics) -> ServedFamily:
         request, known = load.request, [each.variant.name for each in loaded.members]
         family = Family(name, request, loaded.members, temperature_c=self._temperature_c)
-        preferred = request.serve_request(loaded.members[0].variant)
         served = Served(
             name=name,
             manifest=loaded.manifest,
-            request=preferred,
+            request=loaded.request,
             statistics=whole,
             runner=None,
             submit=partial(self._submit, name),

@@ -78,10 +78,14 @@ class FamilyLoad:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The variants that could be loaded, by preference, and why the others could not, by name."""
+    """The variants that could be loaded, by preference, and why the others could not, by name.
+
+    `manifest` and `request` are those of the first, `max_batch` as it was asked for or found.
+    """
 
     members: Sequence[Member]
     manifest: Manifest
+    request: ServeRequest
     errors: dict[str, str]
 
 
@@ -113,7 +117,7 @@ def open_members(
     Raises what Opener.open does; nothing stays loaded then.
     """
     members: list[Member] = []
-    manifests: list[Manifest] = []
+    loaded: list[Opened] = []
     errors: dict[str, str] = {}
     for number, variant in enumerate(load.request.by_preference()):
         try:
@@ -130,10 +134,10 @@ def open_members(
             title = f"{name}/{variant.name}"
             scheduler = Scheduler(opened.runner, opened.request, gate, statistics, title, variant.name)
             members.append(Member(variant, speed, scheduler, statistics))
-            manifests.append(opened.runner.manifest)
+            loaded.append(opened)
     if not members:
         raise _none_left(name, errors)
-    return Loaded(members, manifests[0], errors)
+    return Loaded(members, loaded[0].runner.manifest, loaded[0].request, errors)
 
 
 def speed_of(

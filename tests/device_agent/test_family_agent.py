@@ -257,6 +257,17 @@ def test_removed_while_it_loads_it_is_gone(start) -> None:
     assert serve(http, "f", FULL).status_code == 200
 
 
+@pytest.mark.parametrize(("asked", "found"), [(6, {6}), (None, {1, 2, 4, 8})])
+def test_a_family_s_configuration_says_how_many_rows_are_joined(
+    http: httpx.Client, asked: int | None, found: set[int]
+) -> None:
+    put(http, "f", FULL, FAST, max_batch=asked)
+    scheduler = http.app.state.agent.families._slots["f"].family.members[0].scheduler
+    size = http.get("/v2/models/f/config").json()["max_batch_size"]
+    assert size == scheduler._policy.max_batch
+    assert size in found
+
+
 def test_a_refused_replacement_leaves_the_old_family(http: httpx.Client) -> None:
     put(http, "f", FULL, FAST)
     assert put(http, "f", FULL, sum_artifact()).status_code == 400

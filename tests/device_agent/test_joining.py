@@ -18,7 +18,7 @@ from tests.device_agent.agent_requests import serve
 
 
 class ClockedRunner:
-    """A run of n rows takes `fixed_s` + n `row_s` on its own clock, every other one a second longer."""
+    """A run of n rows takes `fixed_s` + n `row_s` on its own clock, every other one half a second longer."""
 
     backend, backend_version = "onnxruntime", "1"
 
@@ -30,7 +30,7 @@ class ClockedRunner:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
         rows = len(feeds["x"])
         self.rows.append(rows)
-        self.now_s += self.fixed_s + rows * self.row_s + len(self.rows) % 2
+        self.now_s += self.fixed_s + rows * self.row_s + len(self.rows) % 2 / 2
         return {}
 
     def close(self) -> None: ...
@@ -60,6 +60,12 @@ def test_a_time_is_of_the_fastest_run_and_of_three_at_least() -> None:
     runner = ClockedRunner(0.01, 0.02)
     assert time_run_s(runner, 2, lambda: runner.now_s, 50, longest_s=0.1) == pytest.approx(0.05)
     assert runner.rows == [2, 2, 2]
+
+
+def test_a_slow_model_is_run_once() -> None:
+    runner = ClockedRunner(5.0, 0.0)
+    assert best_batch(runner, lambda: runner.now_s) == 1
+    assert runner.rows == [1]
 
 
 def test_a_model_without_a_batch_axis_is_not_even_run() -> None:
