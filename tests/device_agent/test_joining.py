@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import httpx
@@ -80,11 +81,22 @@ def test_a_model_without_a_batch_axis_is_not_even_run() -> None:
     assert (best_batch(runner), runner.rows) == (1, [])
 
 
-@pytest.mark.parametrize(("backend", "asked", "found"), [("onnxruntime", 3, 3), ("tensorrt", None, 1)])
+class SleepingRunner(ClockedRunner):
+    """A run takes two milliseconds, however many rows it has."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
+        time.sleep(0.002)
+        return super().run(feeds)
+
+
+@pytest.mark.parametrize(
+    ("backend", "asked", "found"),
+    [("onnxruntime", None, 8), ("onnxruntime", 3, 3), ("tensorrt", None, 1), ("tensorrt", 3, 3)],
+)
 def test_what_was_asked_for_stays_and_other_backends_join_nothing(
     backend: str, asked: int | None, found: int
 ) -> None:
-    runner = ClockedRunner(1e-3, 1e-6)
+    runner = SleepingRunner(1e-3, 1e-6)
     runner.backend = backend
     request = ServeRequest(artifact_sha256="0" * 64, max_batch=asked)
     assert warm(runner, request, lambda: False).max_batch == found
