@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from device_agent import (
     routes_artifacts,
@@ -21,9 +23,10 @@ from device_agent import (
     routes_streams,
 )
 from device_agent.agent import Agent
-from device_agent.errors import install_error_handlers
+from device_agent.errors import install_error_handlers, on_unexpected
 from device_agent.request_log import RequestLog
 from device_agent.v2 import routes
+from device_agent.v2.inference import InferFirst, inference
 
 __all__ = ["create_app"]
 
@@ -35,6 +38,14 @@ class _Limiters:
     tensors: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))  # of large requests
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
     loading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))  # they only wait
+
+
+class _App(FastAPI):
+    """FastAPI for all requests but those to infer."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        logged = RequestLog(inference, access_log=self.state.agent.settings.access_log)
+        return InferFirst(ServerErrorMiddleware(logged, on_unexpected), super().build_middleware_stack())
 
 
 def create_app(agent: Agent) -> FastAPI:
@@ -49,7 +60,7 @@ def create_app(agent: Agent) -> FastAPI:
             await to_thread.run_sync(agent.close)
 
     # No generated documentation page: it would load its scripts from the internet.
-    app = FastAPI(title="s4op-agent", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = _App(title="s4op-agent", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.agent = agent
     app.state.limiters = _Limiters()
     install_error_handlers(app)

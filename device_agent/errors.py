@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -29,9 +29,11 @@ __all__ = [
     "RequestError",
     "busy_error",
     "error_response",
+    "expected_answer",
     "install_error_handlers",
     "log_build",
     "not_found_error",
+    "on_unexpected",
     "one_line",
     "sentence_of",
     "status_of",
@@ -123,11 +125,17 @@ def validation_sentence(errors: Iterable[Mapping[str, Any]]) -> str:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception in our form; what nobody expected is logged with its traceback."""
-    app.add_exception_handler(S4opError, _on_expected)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(Exception, on_unexpected)
+
+
+async def expected_answer(request: Request, error: Exception) -> Response:
+    """The answer these handlers give, without FastAPI; raises what nobody expected."""
+    for kind, answer in _ANSWERS.items():
+        if isinstance(error, kind):
+            return await answer(request, error)
+    raise error
 
 
 async def _on_expected(request: Request, error: Exception) -> Response:
@@ -155,9 +163,18 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
     return error_response(400, "the request ended before its body did")
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """500, for Starlette's ServerErrorMiddleware."""
     # Starlette raises the exception again after this answer, and the server logs its traceback.
     _log.error("%s %s -> 500: unexpected %r", request.method, request.url.path, error)
     text = f"internal error ({type(error).__name__}); the agent's log has the details"
     # This answer is sent outside the middleware that adds the id to all others.
     return error_response(500, text, {"X-Request-Id": request.scope.get(REQUEST_ID, "unknown")})
+
+
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    S4opError: _on_expected,
+    HTTPException: _on_http,
+    RequestValidationError: _on_validation,
+    ClientDisconnect: _on_disconnect,
+}

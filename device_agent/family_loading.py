@@ -132,7 +132,15 @@ def open_members(
         else:
             statistics = ModelStatistics(whole)
             title = f"{name}/{variant.name}"
-            scheduler = Scheduler(opened.runner, opened.request, gate, statistics, title, variant.name)
+            scheduler = Scheduler(
+                opened.runner,
+                opened.request,
+                gate,
+                statistics,
+                title,
+                variant.name,
+                leaves_some=opened.is_batch_found,
+            )
             members.append(Member(variant, speed, scheduler, statistics))
             loaded.append(opened)
     if not members:

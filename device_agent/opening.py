@@ -20,10 +20,11 @@ _CONCURRENT = frozenset({"onnxruntime"})  # backends whose runners run several r
 
 @dataclass(frozen=True)
 class Opened:
-    """A warm runner, and its request with `max_batch` as it was asked for or found."""
+    """A warm runner, and its request with `max_batch` as it was asked for or found (`is_batch_found`)."""
 
     runner: Runner
     request: ServeRequest
+    is_batch_found: bool
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Opener:
             runner = self.loader.open(artifact, load.request, on_progress=load.report, should_stop=unwanted)
             try:
                 load.report("warming up", None)
-                return Opened(runner, warm(runner, load.request, unwanted))
+                request = warm(runner, load.request, unwanted)
+                return Opened(runner, request, is_batch_found=load.request.max_batch is None)
             except Exception:
                 runner.close()
                 raise

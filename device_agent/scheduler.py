@@ -62,6 +62,7 @@ class Scheduler:
     """Queue and workers of one loaded model; it closes the runner once the last worker has ended.
 
     `policy.instances` workers share the runner, which must be safe for concurrent use if there are several.
+    With `leaves_some` they join no more requests than leave some for the next run.
     """
 
     def __init__(
@@ -72,13 +73,19 @@ class Scheduler:
         statistics: ModelStatistics,
         name: str = "m",
         variant: str | None = None,
+        *,
+        leaves_some: bool = False,
     ) -> None:
         self._runner, self._policy, self._gate, self._statistics = runner, policy, gate, statistics
         self._name, self._variant = name, variant
         max_batch = policy.max_batch or 1
         self._joins = max_batch > 1 and has_batch_axis(runner.manifest)
         self._line: WaitingLine[Answered] = WaitingLine(
-            policy.max_queue, max_batch, policy.max_delay_ms * 1e-3, gate.wait_s
+            policy.max_queue,
+            max_batch,
+            policy.max_delay_ms * 1e-3,
+            gate.wait_s,
+            parts=policy.instances + 1 if leaves_some else 1,  # one of them is being answered
         )
         self._service_s = 0.0  # mean time a request takes a worker
         self._lock = threading.Lock()
@@ -176,10 +183,13 @@ class Scheduler:
             while self._line.wait():
                 if not self._gate.enter(unwanted=lambda: self.depth == 0, on_wait=self._on_wait):
                     continue
+                batch: Sequence[Waiter[Answered]] = ()
                 try:
-                    self._serve(self._line.take())
+                    batch = self._line.take()
+                    self._serve(batch)
                 finally:
                     self._gate.leave()
+                    self._line.answered(len(batch))
         finally:
             self._leave()
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from device_agent.agent import Agent
 from device_agent.app import create_app
 from device_agent.errors import error_response
+from device_agent.one_write import OneWriteProtocol
 from device_agent.stream_frames import MAX_FRAME_BYTES
 from edge_s4op.errors import UsageError
 
@@ -96,10 +97,11 @@ def url_of(listener: socket.socket) -> str:
 def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; then answer what waits, within `drain_s`, and end soon, whatever runs.
 
-    Meanwhile new inference requests get 503. uvicorn takes uvloop and httptools where they are installed.
+    Meanwhile new inference requests get 503. uvicorn takes uvloop where it is installed.
     """
     config = uvicorn.Config(
         _ended_politely(create_app(agent)),
+        http=OneWriteProtocol,
         log_config=None,
         access_log=False,  # ours has the requests' ids: request_log.py
         timeout_graceful_shutdown=_GRACE_S,

@@ -29,7 +29,6 @@ from device_agent.slots import (
 from device_agent.statistics import ModelStatistics
 from edge_s4op.errors import S4opError, UnknownModelError
 from edge_s4op.messages import RepositoryEntry, ServedModel, ServeRequest
-from edge_s4op.runtime import Runner
 
 __all__ = ["Serving"]
 
@@ -246,7 +245,7 @@ class Serving:
             load.end(served)
 
     def _install(self, name: str, load: Load, opened: Opened) -> ServedModel:
-        slot = Slot(load.request, self._put_to_work(name, opened.request, opened.runner))
+        slot = Slot(load.request, self._put_to_work(name, opened))
         try:
             with self._lock:  # database and slots change together, or a restart would serve another model
                 if load.unwanted.is_set() or self._stopping.is_set():
@@ -263,9 +262,10 @@ class Serving:
         release(scheduler_of(old))
         return served_model(name, slot, None)
 
-    def _put_to_work(self, name: str, request: ServeRequest, runner: Runner) -> Working:
-        statistics = ModelStatistics()
-        scheduler = Scheduler(runner, request, self.gate, statistics, name)
+    def _put_to_work(self, name: str, opened: Opened) -> Working:
+        runner, request, statistics = opened.runner, opened.request, ModelStatistics()
+        found = opened.is_batch_found
+        scheduler = Scheduler(runner, request, self.gate, statistics, name, leaves_some=found)
         submit = partial(self._submit, name)
         served = Served(name, runner.manifest, request, statistics, runner, submit, lambda: scheduler.depth)
         return Working(served, scheduler)

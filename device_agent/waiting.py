@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -17,6 +18,7 @@ __all__ = ["LineClosed", "LineFull", "Waiter", "WaitingLine"]
 T = TypeVar("T")
 
 _NEVER = float("inf")
+_NEW_SHARE = 0.1  # of the newest number in how many are usually here
 
 
 class LineFull(Exception):
@@ -54,12 +56,17 @@ class WaitingLine(Generic[T]):
 
     `max_rows` is how many rows workers take together (1: requests one by one), `delay_s` how long they
     leave a request waiting for others to be taken with, `device_wait_s` how long requests wait while the
-    device is not to be had.
+    device is not to be had. With `parts` a worker takes no more than that part of the requests that are
+    here at once, waiting or taken: clients that send again when they are answered would otherwise all be
+    answered together, and find the workers idle.
     """
 
-    def __init__(self, max_length: int, max_rows: int, delay_s: float, device_wait_s: float) -> None:
+    def __init__(
+        self, max_length: int, max_rows: int, delay_s: float, device_wait_s: float, parts: int = 1
+    ) -> None:
         self._max_length, self._max_rows = max_length, max_rows
-        self._delay_s, self._device_wait_s = delay_s, device_wait_s
+        self._delay_s, self._device_wait_s, self._parts = delay_s, device_wait_s, parts
+        self._taken, self._most_here, self._usually_here = 0, 0, 0.0
         self._lock = threading.Lock()
         self._came = threading.Condition(self._lock)
         self._due = threading.Condition(self._lock)  # what the one who waits in `expired` waits for
@@ -81,6 +88,7 @@ class WaitingLine(Generic[T]):
                 raise LineFull
             self._count += 1
             heapq.heappush(self._heap, (waiter.level, self._count, waiter))
+            self._most_here = max(self._most_here, len(self._heap) + self._taken)
             self._came.notify()
             if self._expiry_of(waiter) < self._next_expiry:
                 self._due.notify()
@@ -100,20 +108,28 @@ class WaitingLine(Generic[T]):
                     self._came.wait()
 
     def take(self) -> list[Waiter[T]]:
-        """The first, with others of its kind from anywhere in the line as far as `max_rows` allows.
+        """The first, with others of its kind from anywhere in the line, within `max_rows` and `parts`.
 
         Empty when nobody waits. What the asker cancelled is left out; the rest cannot be cancelled any more.
+        Say `answered` when they are.
         """
         with self._lock:
+            most = self._most_at_once()
             first = self._pop_first()
             if first is None:
                 self._notify_if_done()
                 return []
             taken = [first]
-            if first.kind is not None and self._heap:
-                taken += self._take_alike(first.kind, self._max_rows - first.rows)
+            if first.kind is not None and self._heap and most > 1:
+                taken += self._take_alike(first.kind, self._max_rows - first.rows, most - 1)
+            self._taken += len(taken)
             self._notify_if_done()
             return taken
+
+    def answered(self, count: int) -> None:
+        """So many of those that were taken have left."""
+        with self._lock:
+            self._taken -= count
 
     def expired(self) -> list[Waiter[T]] | None:
         """Wait until some have waited too long, and take them out; None once closed and empty."""
@@ -172,9 +188,17 @@ class WaitingLine(Generic[T]):
                 return waiter
         return None
 
-    def _take_alike(self, kind: Hashable, room: int) -> list[Waiter[T]]:
+    def _most_at_once(self) -> int:
+        """How many requests a worker may take; what is usual follows a rise at once, and a fall slowly."""
+        here, self._most_here = self._most_here, len(self._heap) + self._taken
+        self._usually_here = max(here, self._usually_here + _NEW_SHARE * (here - self._usually_here))
+        return math.ceil(self._usually_here / self._parts)
+
+    def _take_alike(self, kind: Hashable, room: int, most: int) -> list[Waiter[T]]:
         taken: list[Waiter[T]] = []
         for _, _, waiter in sorted(self._heap, key=lambda entry: entry[:2]):
+            if len(taken) == most:
+                break
             if waiter.rows > room or waiter.kind != kind:
                 continue
             if waiter.future.set_running_or_notify_cancel():

@@ -1,21 +1,24 @@
 """POST /v2/models/{name}/infer: from a request's bytes to the answer's, the model in between.
 
-A plain Starlette endpoint: what FastAPI does for a request with dependencies and response models takes
-longer than small models run.
+`InferFirst` keeps these requests from FastAPI: its routing and its layers take as long as a small model.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from anyio import to_thread
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from device_agent.agent import Agent
 from device_agent.bodies import read_body
+from device_agent.errors import expected_answer
 from device_agent.leaving import answer_unless_left
 from device_agent.scheduler import Answered, Wanted
 from device_agent.served import Served
@@ -28,7 +31,7 @@ from edge_s4op.artifact import Manifest
 from edge_s4op.runtime.streaming import SAMPLES
 from edge_s4op.tensors_binary import HEADER_LENGTH, header_length_of
 
-__all__ = ["infer"]
+__all__ = ["InferFirst", "inference"]
 
 T = TypeVar("T")
 
@@ -46,12 +49,39 @@ class _Headers:
     accept_encoding: str
 
 
-async def infer(request: Request) -> Response:
+_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+
+
+class InferFirst:
+    """ASGI: requests to infer go to `direct`, the others to `rest`."""
+
+    def __init__(self, direct: ASGIApp, rest: ASGIApp) -> None:
+        self._direct, self._rest = direct, rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_direct = scope["type"] == "http" and _PATH.fullmatch(scope["path"])
+        await (self._direct if is_direct else self._rest)(scope, receive, send)
+
+
+async def inference(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI: answer a request to infer; errors nobody expected are raised."""
+    request = Request(scope, receive)
+    try:
+        response = await _infer(request)
+    except Exception as error:
+        response = await expected_answer(request, error)
+    await response(scope, receive, send)
+
+
+async def _infer(request: Request) -> Response:
     """Run one batch."""
+    if request.method != "POST":
+        raise HTTPException(405, headers={"Allow": "POST"})
     agent: Agent = request.app.state.agent
-    path = request.path_params
-    check_version(path.get("version", "1"))
-    served = agent.serving.model(path["name"])
+    path = _PATH.fullmatch(request.scope["path"])
+    assert path is not None
+    check_version(path[2] or "1")
+    served = agent.serving.model(path[1])
     headers = _headers_of(request)
     with agent.body_room.share() as grow_to:
         content = await read_body(request, agent.settings.max_body_bytes, grow_to)

@@ -12,7 +12,6 @@ from device_agent.agent import Agent
 from device_agent.errors import RequestError
 from device_agent.routes_device import TheAgent
 from device_agent.v2 import repository
-from device_agent.v2.inference import infer
 from device_agent.v2.model_config import config_of, metadata_of
 from device_agent.v2.names import check_version
 from device_agent.v2.statistics import statistics_of
@@ -43,9 +42,7 @@ _router = APIRouter(prefix="/v2", dependencies=[Depends(_known_version)])
 
 
 def install(app: FastAPI) -> None:
-    """Give `app` these routes, inference first: routes are tried one by one."""
-    for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
-        app.add_route(path, infer, methods=["POST"])
+    """Give `app` these routes."""
     app.include_router(_router)
     app.include_router(repository.router)
 
