@@ -14,7 +14,7 @@ from device_agent.errors import log_build, sentence_of
 from device_agent.family import Member
 from device_agent.family_switching import Speed
 from device_agent.gate import Gate
-from device_agent.joining import time_run_s
+from device_agent.joining import time_runs_s
 from device_agent.loads import Load
 from device_agent.opening import Opened, Opener
 from device_agent.scheduler import Scheduler
@@ -160,9 +160,10 @@ def speed_of(
     The fastest of some runs counts: what else the device does meanwhile must not change the variants' order.
     Instances count as far as the cores go round. Raises InferenceError, BadInferenceInputError.
     """
-    run_s = time_run_s(runner, 1, now_s, _RUNS, _LONGEST_S)
     rows = (request.max_batch or 1) if has_batch_axis(runner.manifest) else 1
-    full_s = run_s if rows == 1 else time_run_s(runner, rows, now_s, _RUNS, _LONGEST_S)
+    sizes = (1,) if rows == 1 else (1, rows)
+    run_s, *_ = times_s = time_runs_s(runner, sizes, now_s, _RUNS, _LONGEST_S)
+    full_s = times_s[-1]
     at_once = min(request.instances, max(cores // request.threads, 1))
     return Speed(name, run_s * 1e3, at_once * max(rows / full_s, 1 / run_s))
 

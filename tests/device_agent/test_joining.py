@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from device_agent.joining import best_batch, time_run_s
+from device_agent.joining import best_batch, time_runs_s
 from device_agent.warming import warm
 from edge_s4op.artifact import Artifact
 from edge_s4op.messages import ServeRequest
@@ -19,7 +19,7 @@ from tests.device_agent.agent_requests import serve
 
 
 class ClockedRunner:
-    """A run of n rows takes `fixed_s` + n `row_s` on its own clock, every other one half a second longer."""
+    """A run of n rows takes `fixed_s` + n `row_s` on its own clock, every third one half a second longer."""
 
     backend, backend_version = "onnxruntime", "1"
 
@@ -31,7 +31,7 @@ class ClockedRunner:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Array]:
         rows = len(feeds["x"])
         self.rows.append(rows)
-        self.now_s += self.fixed_s + rows * self.row_s + len(self.rows) % 2 / 2
+        self.now_s += self.fixed_s + rows * self.row_s + (len(self.rows) % 3 == 1) / 2
         return {}
 
     def close(self) -> None: ...
@@ -59,8 +59,8 @@ def test_sizes_are_tried_only_as_long_as_they_gain() -> None:
 
 def test_a_time_is_of_the_fastest_run_and_of_three_at_least() -> None:
     runner = ClockedRunner(0.01, 0.02)
-    assert time_run_s(runner, 2, lambda: runner.now_s, 50, longest_s=0.1) == pytest.approx(0.05)
-    assert runner.rows == [2, 2, 2]
+    assert time_runs_s(runner, [2, 3], lambda: runner.now_s, 50, longest_s=0.1) == pytest.approx([0.05, 0.07])
+    assert runner.rows == [2, 3, 2, 3, 2, 3]
 
 
 def test_a_slow_model_is_run_once() -> None:
