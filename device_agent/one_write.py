@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+try:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as HTTPProtocol
+except ImportError:  # it serves without httptools, too
+    from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol  # type: ignore[assignment]
 
 __all__ = ["OneWriteProtocol"]
 
 
-class OneWriteProtocol(HttpToolsProtocol):
+class OneWriteProtocol(HTTPProtocol):
     """uvicorn's protocol, on a transport that sends once a turn of the event loop."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,9 +40,10 @@ class _OneWrite:
 
     def write(self, data: bytes) -> None:
         """Send it with what else is written in this turn."""
-        if not self._kept:
-            self._loop.call_soon(self.flush)
-        self._kept.append(data)
+        if data:
+            if not self._kept:
+                self._loop.call_soon(self.flush)
+            self._kept.append(data)
 
     def flush(self) -> None:
         """Send now what is kept."""

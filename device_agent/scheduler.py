@@ -85,7 +85,8 @@ class Scheduler:
             max_batch,
             policy.max_delay_ms * 1e-3,
             gate.wait_s,
-            parts=policy.instances + 1 if leaves_some else 1,  # one of them is being answered
+            # One part runs at each worker, one is being answered. Who sets a delay wants full batches.
+            parts=policy.instances + 1 if leaves_some and not policy.max_delay_ms else 1,
         )
         self._service_s = 0.0  # mean time a request takes a worker
         self._lock = threading.Lock()
@@ -103,6 +104,12 @@ class Scheduler:
     def service_s(self) -> float:
         """Mean time a request took a worker lately, shared with those it was joined with; 0: none yet."""
         return self._service_s
+
+    def refuse_if_full(self) -> None:
+        """Raise what `submit` would of a full queue, for who can ask before the request is read."""
+        if self._line.is_full:
+            self._statistics.rejected()
+            raise self._full()
 
     def submit(self, wanted: Wanted) -> Future[Answered]:
         """Queue a request; returns at once.

@@ -20,8 +20,9 @@ class Served:
     """A name that can be asked now.
 
     `submit` queues a request and returns at once, as Scheduler.submit does; when the model is replaced
-    meanwhile, the new one answers. `runner` is None where several models answer under the name; who runs it
-    without `submit` does so inside `Serving.gate.inference()`.
+    meanwhile, the new one answers. `refuse_if_full` raises what `submit` would of a full queue. `runner` is
+    None where several models answer under the name; who runs it without `submit` does so inside
+    `Serving.gate.inference()`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Served:
     runner: Runner | None
     submit: Callable[[Wanted], Future[Answered]]
     waiting: Callable[[], int]
+    refuse_if_full: Callable[[], None] = lambda: None
 
     @property
     def depth(self) -> int:

@@ -97,7 +97,7 @@ def url_of(listener: socket.socket) -> str:
 def run(agent: Agent, listener: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; then answer what waits, within `drain_s`, and end soon, whatever runs.
 
-    Meanwhile new inference requests get 503. uvicorn takes uvloop where it is installed.
+    Meanwhile new inference requests get 503. uvicorn takes uvloop and httptools where they are installed.
     """
     config = uvicorn.Config(
         _ended_politely(create_app(agent)),

@@ -266,8 +266,8 @@ class Serving:
         runner, request, statistics = opened.runner, opened.request, ModelStatistics()
         found = opened.is_batch_found
         scheduler = Scheduler(runner, request, self.gate, statistics, name, leaves_some=found)
-        submit = partial(self._submit, name)
-        served = Served(name, runner.manifest, request, statistics, runner, submit, lambda: scheduler.depth)
+        asking = (partial(self._submit, name), lambda: scheduler.depth, scheduler.refuse_if_full)
+        served = Served(name, runner.manifest, request, statistics, runner, *asking)
         return Working(served, scheduler)
 
     def _result(self, name: str, load: Load, wait_s: float | None) -> ServedModel | None:

@@ -79,6 +79,14 @@ class WaitingLine(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `put` would raise LineFull now."""
+        if len(self._heap) < self._max_length:
+            return False
+        with self._lock:
+            return not self._is_closed and not self._has_room()
+
     def put(self, waiter: Waiter[T], *, even_if_full: bool = False) -> None:
         """Let it wait. Raises LineFull, LineClosed."""
         with self._lock:
@@ -192,7 +200,7 @@ class WaitingLine(Generic[T]):
         """How many requests a worker may take; what is usual follows a rise at once, and a fall slowly."""
         here, self._most_here = self._most_here, len(self._heap) + self._taken
         self._usually_here = max(here, self._usually_here + _NEW_SHARE * (here - self._usually_here))
-        return math.ceil(self._usually_here / self._parts)
+        return math.ceil(round(self._usually_here) / self._parts)
 
     def _take_alike(self, kind: Hashable, room: int, most: int) -> list[Waiter[T]]:
         taken: list[Waiter[T]] = []

@@ -82,6 +82,7 @@ async def _infer(request: Request) -> Response:
     assert path is not None
     check_version(path[2] or "1")
     served = agent.serving.model(path[1])
+    served.refuse_if_full()
     headers = _headers_of(request)
     with agent.body_room.share() as grow_to:
         content = await read_body(request, agent.settings.max_body_bytes, grow_to)

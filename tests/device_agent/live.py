@@ -12,6 +12,7 @@ import uvicorn
 from device_agent.agent import Agent
 from device_agent.app import create_app
 from device_agent.observer import Observer
+from device_agent.one_write import OneWriteProtocol
 from device_agent.server import listen, url_of
 from edge_s4op.profiler.telemetry import Board
 from tests.device_agent.fakes import wait_until
@@ -24,7 +25,7 @@ def live(agent: Agent, find_board: Callable[[], Board] | None = None) -> Iterato
     if find_board is not None:
         app.state.observer = Observer(agent, find_board)
     with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app, http=OneWriteProtocol, log_config=None, timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -76,11 +76,13 @@ def scheduler_of(
     lease_wait_s: float = 30.0,
     shares: bool = False,
     traffic: Traffic | None = None,
+    leaves_some: bool = False,
     **policy: object,
 ) -> Scheduler:
     request = ServeRequest(artifact_sha256="0" * 64, **policy)
     gate = Gate(lease or DeviceLease(), traffic or Traffic(), shares, lease_wait_s)
-    return Scheduler(runner, request, gate, statistics or ModelStatistics(), "m")
+    counted = statistics or ModelStatistics()
+    return Scheduler(runner, request, gate, counted, "m", leaves_some=leaves_some)
 
 
 def wanted(first: float, rows: int = 1, **more: object) -> Wanted:

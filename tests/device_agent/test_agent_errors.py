@@ -11,6 +11,9 @@ import pytest
 from device_agent.agent import open_agent
 from device_agent.device import Device, local_device
 from device_agent.settings import Settings
+from device_agent.v2 import inference
+from tests.device_agent.agent_helpers import scaling_artifact
+from tests.device_agent.agent_requests import infer, serve
 
 
 def error_of(answer: httpx.Response, status: int) -> str:
@@ -75,6 +78,24 @@ def test_an_unexpected_failure_is_500_and_logged(start, caplog: pytest.LogCaptur
     assert "secret" not in text
     assert "a secret detail" in caplog.text
     assert http.get("/v2/health/live").status_code == 200
+
+
+def test_an_unexpected_failure_of_inference_is_500_and_logged(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*given: object) -> None:
+        raise ZeroDivisionError("a secret detail")
+
+    serve(http, "m", scaling_artifact())
+    monkeypatch.setattr(inference, "read_request", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = infer(http, "m")
+    assert "internal error (ZeroDivisionError)" in error_of(answer, 500)
+    assert answer.headers.get_list("x-request-id") == [answer.headers["x-request-id"]]
+    assert "secret" not in answer.text
+    assert "POST /v2/models/m/infer -> 500: unexpected ZeroDivisionError('a secret detail')" in caplog.text
+    monkeypatch.undo()
+    assert infer(http, "m").status_code == 200
 
 
 def test_ready_is_503_without_database_or_folder_or_worker(start, tmp_path) -> None:

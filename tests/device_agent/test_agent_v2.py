@@ -139,7 +139,7 @@ def test_an_id_that_is_no_unicode_comes_back_as_it_came(served: httpx.Client) ->
 def with_agent(submit: Callable[[Wanted], Future[Answered]], **more: object) -> TestClient:
     """The application over an agent whose model "m" is `submit`."""
     manifest = scaling_artifact().manifest
-    model = SimpleNamespace(name="m", manifest=manifest, submit=submit)
+    model = SimpleNamespace(name="m", manifest=manifest, submit=submit, refuse_if_full=lambda: None)
     agent = SimpleNamespace(
         serving=SimpleNamespace(model=lambda name: model),
         settings=Settings(),

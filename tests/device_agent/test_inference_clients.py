@@ -125,6 +125,32 @@ def test_who_leaves_while_waiting_is_taken_out_of_the_queue(
         assert runner.batches == [[7.0], [1.0]]
 
 
+def test_a_full_queue_refuses_before_a_body_is_read(tmp_path: Path) -> None:
+    runner, here = HeldRunner(), local_device()
+    device = Device(here.facts, here.backends, lambda *_: runner, here.measure)
+    with an_agent(tmp_path, device) as http:
+        assert serve(http, "m", scaling_artifact(2.0), max_queue=1, max_batch=1).status_code == 200
+        runner.wait_for_runs(runner.begun._value)  # those that warmed it
+        runner.open.clear()
+        body = json.dumps({"inputs": [JSON_X]}).encode()
+        with begun(http, len(body), body) as running:
+            runner.wait_for_runs(1)
+            with begun(http, len(body), body) as waiting:
+                wait_until(lambda: number(http, "s4op_queue_depth") == 1)
+                answer = http.post(INFER, content=b"no JSON")
+                what = "model 'm': its queue is full, 1 requests wait; try again in 1 s"
+                assert refused(answer) == (503, what)
+                assert answer.headers["retry-after"] == "1"
+                with begun(http, 1 << 20, b"{") as large:  # of whose body the rest comes later
+                    assert status_of(large) == 503
+                    large.sendall(b" " * ((1 << 20) - 1))
+                    large.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: here\r\n\r\n")
+                    assert status_of(large) == 200
+                runner.open.set()
+                assert [status_of(each) for each in (running, waiting)] == [200, 200]
+        assert http.post(INFER, content=b"no JSON").status_code == 400
+
+
 def number(http: httpx.Client, metric: str) -> float:
     """The value of a metric without labels, or with one set of them."""
     (line,) = [line for line in http.get("/metrics").text.splitlines() if re.match(rf"{metric}[ {{]", line)]

@@ -77,11 +77,14 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     scheduler = scheduler_of(runner, statistics=statistics, max_queue=3)
     futures = [scheduler.submit(wanted(0))]
     runner.wait_for_runs(1)
-    futures += [scheduler.submit(wanted(number)) for number in (1, 2, 3)]
-    with pytest.raises(RequestError, match="queue is full, 3 requests wait") as caught:
-        scheduler.submit(wanted(4))
-    assert (caught.value.status_code, caught.value.retry_after_s) == (503, 1)
-    assert statistics.snapshot().rejected == 1
+    for number in (1, 2, 3):
+        scheduler.refuse_if_full()
+        futures.append(scheduler.submit(wanted(number)))
+    for refuse in (lambda: scheduler.submit(wanted(4)), scheduler.refuse_if_full):
+        with pytest.raises(RequestError, match="queue is full, 3 requests wait") as caught:
+            refuse()
+        assert (caught.value.status_code, caught.value.retry_after_s) == (503, 1)
+    assert statistics.snapshot().rejected == 2
     runner.open.set()
     assert [outputs_of(future) for future in futures] == [[0], [2], [4], [6]]
     assert outputs_of(scheduler.submit(wanted(4))) == [8]
@@ -111,6 +114,7 @@ def test_who_gives_up_makes_room() -> None:
     given_up = scheduler.submit(wanted(1))
     assert given_up.cancel()
     assert not running.cancel()
+    scheduler.refuse_if_full()
     last = scheduler.submit(wanted(2))
     runner.open.set()
     assert outputs_of(last) == [4]

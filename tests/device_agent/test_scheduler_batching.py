@@ -8,6 +8,7 @@ import pytest
 from device_agent.batching import has_batch_axis, join, kind_of, split
 from device_agent.scheduler import Wanted
 from device_agent.statistics import Duration, ModelStatistics
+from device_agent.waiting import Waiter, WaitingLine
 from edge_s4op.artifact import TensorInfo
 from edge_s4op.errors import BadInferenceInputError, InferenceError
 from edge_s4op.runtime import open_runner
@@ -135,6 +136,38 @@ def test_a_cancelled_request_is_not_joined() -> None:
     runner.open.set()
     assert [outputs_of(futures[0]), outputs_of(futures[2])] == [[2], [6]]
     assert runner.batches[1:] == [[1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "sizes"),
+    [
+        ({"leaves_some": False}, [7]),
+        ({"leaves_some": True}, [4, 3]),  # eight are here: half of them, and the other half
+        ({"leaves_some": True, "max_delay_ms": 1}, [7]),
+        ({"leaves_some": True, "max_batch": 3}, [3, 3, 1]),
+        ({"leaves_some": True, "max_batch": 1}, [1] * 7),
+    ],
+)
+def test_workers_leave_some_for_the_next_run(policy: dict[str, object], sizes: list[int]) -> None:
+    runner = HeldRunner(is_open=False)
+    futures = behind_a_run(runner, [wanted(number) for number in range(7)], **{"max_batch": 8, **policy})
+    assert [outputs_of(future) for future in futures] == [[2 * number] for number in range(7)]
+    assert [len(batch) for batch in runner.batches[1:]] == sizes
+
+
+def test_how_many_are_usually_here_falls_slowly() -> None:
+    """A rush of requests is over: the part that is taken follows, but not at once."""
+    line: WaitingLine[None] = WaitingLine(64, 8, 0.0, 1.0, parts=2)
+    taken = []
+    for count in [8] + [2] * 40:
+        for number in range(count):
+            line.put(Waiter(wanted(number).feeds, kind="x"))
+        taken.append(len(line.take()))
+        line.answered(taken[-1])
+        line.clear()
+    assert taken[0] == 4
+    assert taken[1:3] == [2, 2]
+    assert taken[-1] == 1
 
 
 def test_a_batch_is_what_single_runs_are() -> None:
