@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.harness import Report, interleave, run
+from benchmarks.harness import Report, interleave, run, tell
 from benchmarks.peers import CachedSpectrum, PublishedEager
 from edge_s4op.runtime import open_runner
 from host.export import export_model, relative_difference
@@ -53,6 +53,7 @@ def measure(quick: bool) -> Report:
         for kept in (1.0, 0.5) if quick else KEPT:
             model = _pruned(shape, kept)
             for threads in (1, 2):
+                tell(f"L={shape.seq_len}, H={shape.d_model}, kept {kept:g}, {threads} thread(s)")
                 row, found = _compare(shape, kept, threads, model, rounds=5 if quick else 15)
                 rows.append(row)
                 figures |= found

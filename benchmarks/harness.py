@@ -6,7 +6,7 @@ A benchmark is a module that ends with
         run("name", measure)
 
 where `measure(quick)` returns a `Report`. It prints the machine, the table, and as its last line one
-JSON object with the report's figures at the top level.
+JSON object with the report's figures at the top level. What takes long says how far it is (`tell`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from edge_s4op.huge_pages import huge_pages_mode, restart_with_huge_pages
 
-__all__ = ["Ratio", "Report", "Timings", "interleave", "machine", "peak_memory_bytes", "run", "table"]
+__all__ = ["Ratio", "Report", "Timings", "interleave", "machine", "peak_memory_bytes", "run", "table", "tell"]
 
 _VERSIONS_SHOWN = ("edge-s4op", "torch", "onnxruntime", "numpy")
 
@@ -88,6 +89,11 @@ def run(name: str, measure: Callable[[bool], Report], arguments: Sequence[str] |
     report = measure(quick)
     print(table(report.columns, report.rows))
     print(json.dumps({"benchmark": name, "quick": quick, "machine": where, **report.figures}))
+
+
+def tell(what: str) -> None:
+    """Say on stderr what is measured now."""
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 def machine() -> dict[str, str]:

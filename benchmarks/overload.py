@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Report, run
+from benchmarks.harness import Report, run, tell
 from benchmarks.serving import MODELS, artifact_of, checked, inputs_of
 from benchmarks.serving_load import Load, Plan, load_process, percentile_ms
 from benchmarks.serving_processes import agent, agent_pid, resident_bytes
@@ -70,6 +70,7 @@ def measure(quick: bool, minutes: float | None = None, max_queue: int = QUEUE, m
             pid = agent_pid(folder)
 
             def loaded(phase: str, clients: int, seconds: float, rate_per_s: float | None) -> Load:
+                tell(f"{phase}: {seconds:g} s")
                 plan = Plan(port, requests, clients, seconds, 1.0, rate_per_s, keep_every=200)
                 return checked(send(plan), V2_JSON, expected, phase)
 

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from benchmarks import streaming
-from benchmarks.harness import Ratio, Report, Timings, run
+from benchmarks.harness import Ratio, Report, Timings, run, tell
 from benchmarks.serving_load import Load, Plan, load_process, percentile_ms
 from benchmarks.serving_processes import PEERS, agent, peer
 from benchmarks.serving_wire import PLAIN_JSON, V2_BINARY, V2_JSON, Wire, requests_of, wrong_answers
@@ -175,6 +175,7 @@ def _rounds(setup: Setup, cases: Mapping[str, Case], send: SendLoad) -> tuple[Lo
     alone_ms = []
     for number in range(setup.rounds):
         for clients in setup.clients:
+            tell(f"{setup.model}: round {number + 1} of {setup.rounds}, {clients} client(s)")
             if clients == setup.clients[0]:
                 alone_ms.append(_alone_ms(setup))
             for name in list(cases)[:: -1 if number % 2 else 1]:

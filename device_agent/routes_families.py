@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
 from device_agent.bodies import json_body
 from device_agent.routes_device import TheAgent
-from device_agent.routes_models import Name, Prefer, wait_s_of
+from device_agent.routes_models import Name, Prefer, loaded, wait_s_of
 from edge_s4op.messages import FamilyPin, FamilyRequest, ServedFamily
 
 __all__ = ["router"]
@@ -43,11 +42,7 @@ async def serve(
     how far it is, and the same request again waits on.
     """
     put = partial(agent.families.put, name, wanted, wait_s_of(prefer))
-    served = await to_thread.run_sync(put, limiter=request.app.state.limiters.loading)
-    if served is None:
-        response.status_code = 202
-        served = await to_thread.run_sync(agent.families.get, name)
-    return served
+    return await loaded(request, response, put, partial(agent.families.get, name))
 
 
 @router.delete("/{name}", status_code=204)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -12,7 +13,9 @@ from device_agent.bodies import json_body
 from device_agent.routes_device import TheAgent
 from edge_s4op.messages import MODEL_NAME_PATTERN, ServedModel, ServeRequest
 
-__all__ = ["Name", "Prefer", "router", "wait_s_of"]
+__all__ = ["Name", "Prefer", "loaded", "router", "wait_s_of"]
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/v1/models")
 
@@ -39,17 +42,24 @@ async def serve(
     how far it is, and the same request again waits on.
     """
     put = partial(agent.serving.put, name, wanted, wait_s_of(prefer))
-    served = await to_thread.run_sync(put, limiter=request.app.state.limiters.loading)
-    if served is None:
-        response.status_code = 202
-        served = await to_thread.run_sync(agent.serving.get, name)
-    return served
+    return await loaded(request, response, put, partial(agent.serving.get, name))
 
 
 @router.delete("/{name}", status_code=204)
 def unserve(agent: TheAgent, name: Name) -> None:
     """Stop serving `name`."""
     agent.serving.remove(name)
+
+
+async def loaded(
+    request: Request, response: Response, put: Callable[[], T | None], get: Callable[[], T]
+) -> T:
+    """What `put` loads; where it would not wait for the end (None), what `get` says meanwhile, with 202."""
+    served = await to_thread.run_sync(put, limiter=request.app.state.limiters.loading)
+    if served is not None:
+        return served
+    response.status_code = 202
+    return await to_thread.run_sync(get)
 
 
 def wait_s_of(prefer: str) -> float | None:

@@ -8,12 +8,12 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from edge_s4op.artifact import Artifact, Manifest, Precision, Preprocessing, artifact_from_model
+from edge_s4op.artifact import Artifact, Precision, Preprocessing, artifact_from_model
 from edge_s4op.errors import ExportError
 from edge_s4op.runtime import open_runner
-from host.models import Classifier, compact, count_macs, count_parameters
+from host.manifest import manifest_of
+from host.models import Classifier, compact, count_macs
 from host.onnx_graph import graph_inputs, graph_outputs, onnx_from_model
-from host.versions import git_commit, versions
 
 __all__ = ["MAX_RELATIVE_DIFFERENCE", "export_model", "relative_difference"]
 
@@ -41,26 +41,17 @@ def export_model(
     "fp16" cannot hold.
     """
     small = compact(model).cpu().float().eval()
-    manifest = Manifest(
-        model_kind=small.config.kind,
+    manifest = manifest_of(
+        small,
         inputs=graph_inputs(small),
         outputs=graph_outputs(small),
-        d_model=small.config.d_model,
-        d_state=small.config.d_state,
-        seq_len=small.config.seq_len,
-        kept_operators=small.kept_operators(),
-        states=small.config.states,
-        features=small.config.features,
         precision=precision,
-        parameters=count_parameters(small),
         macs=count_macs(small.config, small.kept_operators()),
         preprocessing=preprocessing or Preprocessing(),
         class_labels=tuple(class_labels),
         dataset=dataset_name,
         accuracy=accuracy or {},
         parent=parent,
-        git_commit=git_commit(),
-        versions=versions(),
     )
     artifact = artifact_from_model(onnx_from_model(small, precision), manifest)
     _check_parity(small, artifact, example)

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_s4op.artifact import Artifact, Manifest, Preprocessing, Streaming, artifact_from_model
+from edge_s4op.artifact import Artifact, Preprocessing, Streaming, artifact_from_model
 from edge_s4op.errors import ExportError, S4opError, UsageError
 from edge_s4op.runtime import Array, open_runner
 from edge_s4op.runtime.streaming import StreamModel, open_stream_model
 from host.export import MAX_RELATIVE_DIFFERENCE, relative_difference
-from host.models import Classifier, compact, count_parameters, load_checkpoint
+from host.manifest import manifest_of
+from host.models import Classifier, compact, load_checkpoint
 from host.provenance import provenance_of
 from host.streaming_graph import streaming_inputs, streaming_model, streaming_outputs, streaming_states
 from host.streaming_recurrence import step_macs
-from host.versions import git_commit, versions
 
 __all__ = ["export_streaming", "export_streaming_checkpoint"]
 
@@ -55,17 +55,10 @@ def export_streaming(
     if window is not None and window < 1:
         raise UsageError("a window is of one or more samples", expected="window >= 1", found=window)
     small = compact(model).cpu().float().eval()
-    manifest = Manifest(
-        model_kind=small.config.kind,
+    manifest = manifest_of(
+        small,
         inputs=streaming_inputs(small, window),
         outputs=streaming_outputs(small, window),
-        d_model=small.config.d_model,
-        d_state=small.config.d_state,
-        seq_len=small.config.seq_len,
-        kept_operators=small.kept_operators(),
-        states=small.config.states,
-        features=small.config.features,
-        parameters=count_parameters(small),
         macs=step_macs(small.config),
         streaming=_streaming(small, window),
         preprocessing=preprocessing or Preprocessing(),
@@ -73,8 +66,6 @@ def export_streaming(
         dataset=dataset_name,
         accuracy=accuracy or {},
         parent=parent,
-        git_commit=git_commit(),
-        versions=versions(),
     )
     artifact = artifact_from_model(streaming_model(small, window), manifest)
     _check_parity(small, artifact, example)
