@@ -22,7 +22,7 @@ class ServeOptions(Message):
         le=4096,
         description="most rows that requests are joined to; the largest batch an engine is built for (ONNX "
         "Runtime takes larger requests, too, and runs them alone). None: with ONNX Runtime the batch, up to "
-        "8, in which a row is cheapest, timed when the model is loaded; 1 with others",
+        "8, in which a request is cheapest, timed when the model is loaded; 1 with others",
     )
     max_delay_ms: float = Field(
         default=0.0, ge=0, le=60_000, description="how long a request may wait for others to be joined with"

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from device_agent.device import Device, local_device
 from device_agent.joining import best_batch, time_runs_s
 from device_agent.warming import warm
 from edge_s4op.artifact import Artifact
@@ -16,6 +17,7 @@ from edge_s4op.messages import ServeRequest
 from edge_s4op.runtime import Array
 from tests.device_agent.agent_helpers import scaling_artifact
 from tests.device_agent.agent_requests import serve
+from tests.device_agent.runners import HeldRunner, wanted
 
 
 class ClockedRunner:
@@ -110,3 +112,23 @@ def test_what_was_found_is_told_and_what_was_asked_stays_remembered(http: httpx.
     assert http.get("/v2/models/m/config").json()["max_batch_size"] == told["max_batch"]
     assert serve(http, "m", scaling_artifact()).json() == told  # the same request: nothing is loaded again
     assert serve(http, "m", scaling_artifact(), max_batch=3).json()["max_batch"] == 3
+
+
+@pytest.mark.parametrize(("asked", "sizes"), [(None, [4, 3]), (8, [7])])
+def test_runs_leave_some_unless_a_number_was_asked_for(start, asked: int | None, sizes: list[int]) -> None:
+    runner, here = HeldRunner(), local_device()
+    runner.backend = "onnxruntime"
+    http = start(device=Device(here.facts, here.backends, lambda *_: runner, here.measure))
+    assert serve(http, "m", scaling_artifact(2.0), max_batch=asked).json()["max_batch"] == 8
+    model = http.app.state.agent.serving.model("m")
+    for number in range(20):  # one after the other: they leave when they are answered
+        assert model.submit(wanted(number)).result(20).batch == 1
+    runner.wait_for_runs(len(runner.batches))
+    runner.open.clear()
+    futures = [model.submit(wanted(0))]
+    runner.wait_for_runs(1)
+    begun = len(runner.batches)
+    futures += [model.submit(wanted(number)) for number in range(1, 8)]
+    runner.open.set()
+    assert [future.result(20).outputs["y"][0, 0] for future in futures] == [2 * n for n in range(8)]
+    assert [len(batch) for batch in runner.batches[begun:]] == sizes
