@@ -18,6 +18,7 @@ from edge_s4op.runtime import Array
 from tests.device_agent.agent_helpers import scaling_artifact
 from tests.device_agent.agent_requests import serve
 from tests.device_agent.runners import HeldRunner, wanted
+from tests.device_agent.test_family_agent import put
 
 
 class ClockedRunner:
@@ -114,12 +115,18 @@ def test_what_was_found_is_told_and_what_was_asked_stays_remembered(http: httpx.
     assert serve(http, "m", scaling_artifact(), max_batch=3).json()["max_batch"] == 3
 
 
+@pytest.mark.parametrize("family", [False, True])
 @pytest.mark.parametrize(("asked", "sizes"), [(None, [4, 3]), (8, [7])])
-def test_runs_leave_some_unless_a_number_was_asked_for(start, asked: int | None, sizes: list[int]) -> None:
+def test_runs_leave_some_unless_a_number_was_asked_for(
+    start, asked: int | None, sizes: list[int], family: bool
+) -> None:
     runner, here = HeldRunner(), local_device()
     runner.backend = "onnxruntime"
     http = start(device=Device(here.facts, here.backends, lambda *_: runner, here.measure))
-    assert serve(http, "m", scaling_artifact(2.0), max_batch=asked).json()["max_batch"] == 8
+    if family:
+        assert put(http, "m", scaling_artifact(2.0), max_batch=asked).status_code == 200
+    else:
+        assert serve(http, "m", scaling_artifact(2.0), max_batch=asked).json()["max_batch"] == 8
     model = http.app.state.agent.serving.model("m")
     for number in range(20):  # one after the other: they leave when they are answered
         assert model.submit(wanted(number)).result(20).batch == 1
