@@ -15,7 +15,7 @@ __all__ = ["best_batch", "time_runs_s"]
 _MOST_ROWS = 8
 _GAIN = 0.95  # of what a row took in the smaller batch; less gain is no reason to let requests wait
 # What a run costs beside the model's time: wakes, locks, counting. On two cores of an EPYC a worker at 8
-# clients took 0.2 ms more than the model's 0.5 ms.
+# clients took 0.2 ms more than the model's 0.5 ms, part of that for want of warm caches.
 _RUN_S = 1e-4
 _RUNS, _LONGEST_S = 25, 0.2  # of timing one batch size; three runs in any case
 _LONG_S = 1.0  # a run that takes so long is told from others without a second one

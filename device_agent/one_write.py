@@ -11,7 +11,7 @@ from typing import Any, cast
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as HTTPProtocol
-except ImportError:  # it serves without httptools, too
+except ImportError:  # it serves without httptools, too: the same interface, but no common base for mypy
     from uvicorn.protocols.http.h11_impl import H11Protocol as HTTPProtocol  # type: ignore[assignment]
 
 __all__ = ["OneWriteProtocol"]
@@ -20,8 +20,9 @@ __all__ = ["OneWriteProtocol"]
 class OneWriteProtocol(HTTPProtocol):
     """uvicorn's protocol, on a transport that sends once a turn of the event loop."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, _OneWrite(transport, self.loop)))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        joined = _OneWrite(cast(asyncio.Transport, transport), self.loop)
+        super().connection_made(cast(asyncio.Transport, joined))
 
     def on_response_complete(self) -> None:
         cast(_OneWrite, self.transport).flush()
