@@ -32,8 +32,6 @@ from edge_s4op import op
 
 __all__ = ["chunk_length", "make_function"]
 
-_TO_THE_END = np.iinfo(np.int64).max
-
 
 def chunk_length(seq_len: int) -> int:
     """Samples a chunk: 32 up to 1024 samples, 64 above (fastest in ONNX Runtime on CPUs)."""
@@ -159,10 +157,13 @@ def _scan_diagonal(g: _Body, s: str, chunk: int) -> str:
 
 
 def _scan(g: _Body, s: str, nodes: list[onnx.NodeProto], emitted: str) -> str:
-    """Scan over axis 0 of `s`, from a zero state; returns the stacked `emitted` values."""
-    shape = g("Slice", g("Shape", s), g.constant([1]), g.constant([_TO_THE_END]), g.constant([0]))
-    zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
-    start = g("ConstantOfShape", shape, value=zero)
+    """Scan over axis 0 of `s`, from a zero state; returns the stacked `emitted` values.
+
+    The zeros are made from values of `s`, not from its size: only so does shape inference know the batch
+    behind the Scan. Without it ONNX Runtime copies both halves of the GLU behind, not their product alone.
+    """
+    first = g("Gather", s, g.constant(0), axis=0)
+    start = g("Cast", g("Less", first, first), to=TensorProto.FLOAT)  # 0, where `first` is NaN, too
     graph = helper.make_graph(
         nodes,
         "chunk_step",

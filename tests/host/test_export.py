@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from edge_s4op.errors import ExportError
 from edge_s4op.op import is_ssm_conv
 from edge_s4op.runtime import open_runner
 from host.export import export_model, relative_difference
-from host.models import Classifier, compact, count_macs, count_parameters
+from host.models import Classifier, ModelConfig, compact, count_macs, count_parameters
 from tests.host.export_samples import KEPT, VARIANTS, sample_batch, sample_model
 from tests.host.models.cut_samples import FEATURES, STATES, cut_model, sample_inputs
 
@@ -70,6 +71,21 @@ def test_models_without_channels_and_states_are_what_their_masks_made_them(
         feeds = dict(zip(("input", "lengths"), (tensor.numpy() for tensor in tensors), strict=False))
         assert relative_difference(runner.run(feeds)["logits"], model(*tensors).numpy()) < 1e-5
     runner.close()
+
+
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+def test_the_runtime_copies_the_product_of_a_glu_and_not_its_halves(tmp_path: Path, kind: str):
+    config = ModelConfig(
+        kind=kind, num_classes=2, seq_len=70, d_input=1, d_model=32, depth=3, norm="batch", prenorm=True
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    content = export_model(Classifier(config).eval()).content
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    ran = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert ran.count("Scan") == 3
+    assert ran.count("ReorderOutput") in (0, 3)  # one a block; none on processors without a layout of their own
 
 
 @pytest.mark.parametrize("kind", ["s4d", "s4"])
