@@ -85,7 +85,7 @@ def test_the_runtime_copies_the_product_of_a_glu_and_not_its_halves(tmp_path: Pa
     onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     ran = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert ran.count("Scan") == 3
-    assert ran.count("ReorderOutput") in (0, 3)  # one a block; none where convolutions have no layout of their own
+    assert ran.count("ReorderOutput") in (0, 3)  # one a block; none where Conv has no layout of its own
 
 
 @pytest.mark.parametrize("kind", ["s4d", "s4"])
