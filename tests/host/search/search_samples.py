@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +67,7 @@ def run_search(
     return prune_search(folder / "unpruned", DATA, agent, options, folder / "run", **settings)
 
 
-def _search_until_killed(folder: Path, url: str, phase: str, place: list[object]) -> None:
+def main(folder: str, url: str, phase: str, place: list[object]) -> None:
     """Search or resume, and die by SIGKILL in the middle of reporting this phase at this place."""
 
     def watch(progress: SearchProgress) -> None:
@@ -78,8 +76,4 @@ def _search_until_killed(folder: Path, url: str, phase: str, place: list[object]
             os.kill(os.getpid(), signal.SIGKILL)
 
     with AgentClient.connect(url) as agent:
-        run_search(folder, agent, resume=True, on_progress=watch)
-
-
-if __name__ == "__main__":
-    _search_until_killed(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+        run_search(Path(folder), agent, resume=True, on_progress=watch)

@@ -1,12 +1,14 @@
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import torch
 from safetensors.torch import load as tensors_from_bytes
 
 from edge_s4op.errors import S4opError, UsageError
-from host.search.executor import open_executor
+from host.search.executor import Executor, open_executor
 from host.search.executor_ray import check_answers
 from host.search.executor_task import tune
 from host.training.snapshot import read_snapshot
@@ -22,8 +24,7 @@ from tests.host.search.test_executor import DATA, LONG, ROOT, started, task
 from tests.test_imports import IMPORT_WITHOUT
 
 RAY = pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import ray"], capture_output=True).returncode != 0,
-    reason="Ray is not installed: pip install 'edge-s4op[ray]'",
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'edge-s4op[ray]'"
 )
 
 
@@ -31,13 +32,9 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-def test_ray_is_not_imported_unless_asked_for():
-    done = python("-c", IMPORT_WITHOUT + "\nassert 'ray' not in sys.modules", "none", "host.search.executor")
-    assert done.returncode == 0, done.stderr
-
-
-def test_without_ray_the_message_says_how_to_install_it():
+def test_ray_is_imported_only_when_asked_for_and_without_it_the_message_says_how_to_install_it():
     script = IMPORT_WITHOUT + (
+        "\nassert 'ray' not in sys.modules"
         "\nfrom host.search.executor import open_executor"
         "\nfrom tests.host.search.test_executor import DATA"
         "\nopen_executor('ray', DATA)"
@@ -92,63 +89,70 @@ def tuning_processes(folder: Path) -> list[int]:
     return [pid for pid, (parent, line) in processes().items() if parent in parents and "::_tune" in line]
 
 
-@contextlib.contextmanager
-def ray_executor():
-    """An executor and the folder that only its Ray uses."""
+@dataclass
+class OwnRay:
+    """An executor, the folder that only its Ray uses, what handled SIGTERM before, and how to close it."""
+
+    executor: Executor
+    folder: Path
+    handler: object
+    close: Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def own():
     ray = pytest.importorskip("ray")
     if ray.is_initialized():
         pytest.skip("Ray is running in this process: run this file by itself")
-    folders = set(Path("/tmp").glob("s4op-ray-*"))
-    with open_executor("ray", DATA, workers=1, threads=1) as executor:
+    folders, handler = set(Path("/tmp").glob("s4op-ray-*")), signal.getsignal(signal.SIGTERM)
+    with contextlib.ExitStack() as stack:
+        executor = stack.enter_context(open_executor("ray", DATA, workers=1, threads=1))
         (folder,) = set(Path("/tmp").glob("s4op-ray-*")) - folders
-        yield executor, folder
+        yield OwnRay(executor, folder, handler, stack.close)
 
 
 @RAY
-def test_closing_ends_ray_its_tasks_and_its_files_and_leaves_signals_alone(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    gpu = task().training.model_copy(update={"device": "cuda"})
-    with ray_executor() as (executor, folder):
-        assert signal.getsignal(signal.SIGTERM) is before
-        running = executor.submit(task(run_dir=tmp_path, training=LONG))
-        started(tmp_path)
-        assert tuning_processes(folder)
-        with pytest.raises(UsageError, match=r"no machine .* large enough.*expected 1 CPUs and 1 GPU"):
-            executor.submit(task(training=gpu))
-    with pytest.raises(CancelledError):
-        running.result(timeout=5)
-    deadline = time.monotonic() + 20
-    while ray_processes(folder):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert not folder.exists()
-    assert read_snapshot(tmp_path).state.history
+def test_a_killed_ray_worker_is_its_own_candidates_failure_only(own, tmp_path):
+    doomed = own.executor.submit(replace(task(run_dir=tmp_path, training=LONG), name="doomed"))
+    started(tmp_path)
+    (victim,) = tuning_processes(own.folder)
+    os.kill(victim, signal.SIGKILL)
+    with pytest.raises(S4opError, match=r"candidate doomed: its Ray task was lost \(WorkerCrashed"):
+        doomed.result(timeout=60)
+    assert own.executor.submit(task()).result(timeout=60).result.epochs_run == 4
 
 
 @RAY
-def test_a_killed_ray_worker_is_its_own_candidates_failure_only(tmp_path):
-    with ray_executor() as (executor, folder):
-        doomed = executor.submit(replace(task(run_dir=tmp_path, training=LONG), name="doomed"))
-        started(tmp_path)
-        (victim,) = tuning_processes(folder)
-        os.kill(victim, signal.SIGKILL)
-        with pytest.raises(S4opError, match=r"candidate doomed: its Ray task was lost \(WorkerCrashed"):
-            doomed.result(timeout=60)
-        assert executor.submit(task()).result(timeout=60).result.epochs_run == 4
-
-
-@RAY
-def test_a_cluster_by_its_address_gives_the_same_and_writes_no_files_unless_they_are_shared(tmp_path):
+def test_a_cluster_by_its_address_gives_the_same_and_writes_no_files_unless_they_are_shared(own, tmp_path):
     expected = tune(task(), DATA).restore().state_dict()
-    ray = pytest.importorskip("ray")
-    with ray_executor():  # a cluster of one machine, for another process to connect to
-        address = ray.get_runtime_context().gcs_address
-        done = python("-c", IN_ANOTHER_PROCESS, address, str(tmp_path))
-        assert done.returncode == 0, done.stderr
+    address = pytest.importorskip("ray").get_runtime_context().gcs_address  # one machine, for another process
+    done = python("-c", IN_ANOTHER_PROCESS, address, str(tmp_path))
+    assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run"]
     assert (tmp_path / "run").is_dir()
     found = tensors_from_bytes((tmp_path / "model").read_bytes())
     assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+
+
+@RAY
+def test_closing_ends_ray_its_tasks_and_its_files_and_leaves_signals_alone(own, tmp_path):
+    """The last that uses it."""
+    assert signal.getsignal(signal.SIGTERM) is own.handler
+    gpu = task().training.model_copy(update={"device": "cuda"})
+    running = own.executor.submit(task(run_dir=tmp_path, training=LONG))
+    started(tmp_path)
+    assert tuning_processes(own.folder)
+    with pytest.raises(UsageError, match=r"no machine .* large enough.*expected 1 CPUs and 1 GPU"):
+        own.executor.submit(task(training=gpu))
+    own.close()
+    with pytest.raises(CancelledError):
+        running.result(timeout=5)
+    deadline = time.monotonic() + 20
+    while ray_processes(own.folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not own.folder.exists()
+    assert read_snapshot(tmp_path).state.history
 
 
 IN_ANOTHER_PROCESS = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from edge_s4op.errors import AgentUnreachableError
 from host.family import Family, Trial, read_family
 from host.search import Placement, SearchProgress
 from host.search.folder import RunFolder
+from tests.forked import copies_of
 from tests.host.search.search_samples import run_search, save_unpruned
 
 ROOT = Path(__file__).parents[3]
@@ -58,13 +58,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Family]:
         return folder, run_search(folder, agent)
 
 
-def search_until_killed(folder: Path, url: str, phase: str, place: list[object]) -> None:
-    module = "tests.host.search.search_samples"
-    command = [sys.executable, "-m", module, str(folder), url, phase, json.dumps(place)]
-    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert child.returncode == -signal.SIGKILL, child.stderr
-
-
 def lasting(trial: Trial) -> dict[str, object]:
     """All of a trial but its times: those of another run are other numbers."""
     return trial.model_dump(exclude={"latency", "seconds"})
@@ -90,9 +83,11 @@ def test_a_search_killed_again_and_again_ends_in_the_same_family(
     save_unpruned(tmp_path / "unpruned")
     finished: list[int] = []
     with agent_process(tmp_path / "agent") as (url, _), AgentClient.connect(url) as agent:
-        for phase, place in DEATHS:
-            search_until_killed(tmp_path, url, phase, place)
-            finished.append(len(RunFolder(tmp_path / "run").read_trials()))
+        with copies_of("tests.host.search.search_samples") as copies:
+            for phase, place in DEATHS:
+                status, errors = copies.run(tmp_path, url, phase, place)
+                assert status == -signal.SIGKILL, errors
+                finished.append(len(RunFolder(tmp_path / "run").read_trials()))
         logged = RunFolder(tmp_path / "run").read_trials()
         events: list[SearchProgress] = []
         family = run_search(tmp_path, agent, resume=True, on_progress=events.append)

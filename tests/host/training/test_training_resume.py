@@ -1,9 +1,7 @@
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,8 @@ from edge_s4op.errors import CheckpointError, UsageError
 from host.training import Distillation, TrainResult, train
 from host.training.metrics import METRICS_NAME
 from host.training.snapshot import SNAPSHOT_NAME, read_snapshot
+from tests.forked import Copies, copies_of
+from tests.host.training.killed_run import RENAME
 from tests.host.training.training_samples import (
     GRADUAL,
     SETTINGS,
@@ -22,50 +22,14 @@ from tests.host.training.training_samples import (
     misleading_dataset,
 )
 
-ROOT = Path(__file__).parents[3]
 LAYER = {"norm": "layer", "dropout": 0.3}
 BATCH = {"norm": "batch", "dropout": 0.3, "prenorm": True}
 
-CHILD = """
-import json, os, signal, sys, torch
-from pathlib import Path
-from host.training import train
-from tests.host.training.training_samples import SETTINGS, classifier, dataset, extras
 
-run_dir, model, where, threads = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-torch.set_num_threads(threads)
-renames = []
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def audit(event, args):  # the moment before a file takes its final name
-    if event == "os.rename" and str(args[1]).endswith("snapshot.safetensors"):
-        renames.append(args)
-        if where == "before the second rename" and len(renames) == 2:
-            die()
-
-def watch(progress):
-    if where == "mid-epoch" and (progress.epoch, progress.step) == (3, 4):
-        die()
-
-sys.addaudithook(audit)
-train(classifier(**model), dataset(), SETTINGS, run_dir=run_dir, on_progress=watch, **extras(sys.argv[5]))
-"""
-
-
-def run_until_killed(run_dir: Path, model: dict[str, object], where: str, more: str) -> None:
-    """Train in another process that gets SIGKILL at `where`."""
-    arguments = [str(run_dir), json.dumps(model), where, str(torch.get_num_threads()), more]
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+@pytest.fixture(scope="module")
+def copies() -> Iterator[Copies]:
+    with copies_of("tests.host.training.killed_run") as running:
+        yield running
 
 
 def unbroken(
@@ -90,15 +54,16 @@ def logged_epochs(run_dir: Path) -> list[int]:
     [
         (LAYER, "mid-epoch", 2, "plain"),
         (BATCH, "mid-epoch", 2, "plain"),
-        (BATCH, "before the second rename", 1, "plain"),
+        (BATCH, RENAME, 1, "plain"),
         (LAYER, "mid-epoch", 2, "distilled"),
-        (BATCH, "before the second rename", 1, "gradual"),  # while masks still change
+        (BATCH, RENAME, 1, "gradual"),  # while masks still change
         (LAYER, "mid-epoch", 2, "both"),
     ],
 )
-def test_a_killed_run_resumed_ends_exactly_as_an_unbroken_one(tmp_path, model, where, saved, more):
+def test_a_killed_run_resumed_ends_exactly_as_an_unbroken_one(copies, tmp_path, model, where, saved, more):
     killed = tmp_path / "killed"
-    run_until_killed(killed, model, where, more)
+    status, errors = copies.run(killed, model, where, torch.get_num_threads(), more)
+    assert status == -signal.SIGKILL, errors
     assert len(read_snapshot(killed).state.history) == saved
     resumed = classifier(seed=77, **model)  # other initial weights: the snapshot brings its own
     result = train(resumed, dataset(), SETTINGS, run_dir=killed, resume=True, **extras(more))
