@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from host.latency.model import CurvePoint, LayerCurve
+from host.report.images import png_of
 from host.report.pareto_style import DPI, LIGHT, Layout, Palette
 
 __all__ = ["CURVE_NARROW", "CURVE_WIDE", "curve_figure", "curve_png"]
@@ -25,9 +25,7 @@ CURVE_NARROW = Layout(width=4.4, height=4.2, legend_columns=1, title_size=12, te
 def curve_png(curve: LayerCurve, title: str, palette: Palette = LIGHT, layout: Layout = CURVE_WIDE) -> bytes:
     """The plot as a PNG; the same bytes for the same curve and matplotlib."""
     figure = curve_figure(curve, title, palette, layout)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor=palette.background, metadata={"Software": None})
-    return content.getvalue()
+    return png_of(figure)
 
 
 def curve_figure(

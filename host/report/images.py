@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from host.report.html import Html, element
 from host.report.pareto_style import DARK, DPI, LIGHT, Layout, Palette
 
-__all__ = ["responsive"]
+__all__ = ["png_of", "responsive"]
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG, without the software's name, so that equal figures are equal bytes.
+
+    Drawn once, where `Figure.savefig` draws twice: its size does not depend on what it shows.
+    """
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    return content.getvalue()
 
 
 def responsive(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from matplotlib.transforms import Bbox
 
 from edge_s4op.files import write_bytes
 from host.family import Family, Trial
+from host.report.images import png_of
 from host.report.labels import Label, place_labels
 from host.report.names import is_unpruned, stage_label
 from host.report.pareto_frame import draw_budget, draw_frame, draw_planned
@@ -45,9 +45,7 @@ def pareto_png(
 ) -> bytes:
     """The plot as a PNG; the same bytes for the same family and matplotlib."""
     figure = pareto_figure(family, budget_ms=budget_ms, chosen=chosen, palette=palette, layout=layout)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor=palette.background, metadata={"Software": None})
-    return content.getvalue()
+    return png_of(figure)
 
 
 def pareto_figure(

@@ -29,7 +29,8 @@ def compiler() -> str:
 
 @pytest.fixture(scope="session")
 def kernels(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> CpuKernels:
-    return CpuKernels(build(tmp_path_factory.mktemp("kernels") / "libssm_conv_cpu.so"))
+    library = tmp_path_factory.mktemp("kernels") / "libssm_conv_cpu.so"
+    return CpuKernels(build(library, "-O1"))  # optimising more takes longer than it saves here
 
 
 @dataclass(frozen=True)
