@@ -195,7 +195,7 @@ def test_requests_survive_replacing_under_load(start) -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for turn in range(20):
+    for turn in range(10):
         assert serve(http, "m", artifacts[turn % 2]).status_code == 200
     stop.set()
     for thread in threads:

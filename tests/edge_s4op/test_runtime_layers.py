@@ -33,7 +33,7 @@ def profiled(**config: Any) -> Layers:
     return runner.layers(random_feeds(artifact.manifest, 1))
 
 
-@pytest.mark.parametrize(("kind", "norm", "prenorm", "inputs", "padded"), VARIANTS[::3])
+@pytest.mark.parametrize(("kind", "norm", "prenorm", "inputs", "padded"), VARIANTS[::5])
 def test_all_time_belongs_to_layers_of_ours(
     kind: str, norm: str, prenorm: bool, inputs: str, padded: bool
 ) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from aeon.datasets import load_classification
 
 from edge_s4op.errors import DataError, UnknownNameError
 from host.data.dataset import load_dataset
+
+
+def published(name, **options):
+    from aeon.datasets import load_classification  # slow: not while tests are collected
+
+    return load_classification(name, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +46,11 @@ def test_bundled_sets_load_offline(name, train, validation, test, length, channe
 
 def test_aeons_train_and_test_splits_are_kept_in_place():
     data = load_dataset("ucr:BasicMotions", seed=5)
-    x, y = load_classification("BasicMotions", split="test")
+    x, y = published("BasicMotions", split="test")
     raw = data.test.x * np.float32(data.preprocessing.std) + np.float32(data.preprocessing.mean)
     np.testing.assert_allclose(raw.transpose(0, 2, 1), x, atol=1e-4)
     assert [data.class_labels[i] for i in data.test.y] == y.tolist()
-    own = load_classification("BasicMotions", split="train")[0].sum(axis=(1, 2))
+    own = published("BasicMotions", split="train")[0].sum(axis=(1, 2))
     held = np.concatenate([data.train.x, data.validation.x])
     raw = held * np.float32(data.preprocessing.std) + np.float32(data.preprocessing.mean)
     np.testing.assert_allclose(np.sort(raw.sum(axis=(1, 2))), np.sort(own), atol=0.05)
@@ -55,7 +60,7 @@ def test_sets_of_unequal_length_are_padded_with_lengths():
     data = load_dataset("ucr:JapaneseVowels")
     assert data.padded
     assert (data.seq_len, data.d_input, data.num_classes) == (29, 12, 9)
-    x, _ = load_classification("JapaneseVowels", split="test", load_equal_length=False)
+    x, _ = published("JapaneseVowels", split="test", load_equal_length=False)
     assert data.test.lengths.tolist() == [case.shape[1] for case in x]
     row = int(data.test.lengths.argmin())
     real = (x[row].T - data.preprocessing.mean) / data.preprocessing.std
