@@ -103,10 +103,11 @@ def _block(g: GraphNodes, path: str, block: Block, config: ModelConfig, x: str) 
     if _channels_last(config):
         z = g.add(f"{path}/channels_first", "Transpose", z, perm=_SWAP)
     y = add_ssm_node(g, f"{path}/ssm", block.ssm, config.seq_len, z, gelu=True)
-    mixed = _glu(g, f"{path}/mix", block.mix, y, config)
-    # Sum, not Add: ONNX Runtime fuses Add with a LayerNorm behind it into an operator that is slower
-    # on CPUs (1.3x for the two at H = 128, L = 4096).
-    out = g.add(f"{path}/residual", "Sum", x, mixed)
+    # Before a LayerNorm minus the negated GLU: ONNX Runtime fuses Add with the norm into an operator that is
+    # slower on CPUs (1.3x for the two at H = 128, L = 4096), and runs Sum on one thread.
+    negated = _channels_last(config)
+    mixed = _glu(g, f"{path}/mix", block.mix, y, config, negated)
+    out = g.add(f"{path}/residual", "Sub" if negated else "Add", x, mixed)
     return out if block.prenorm else _norm(g, f"{path}/norm", block.norm, out)
 
 
@@ -143,14 +144,15 @@ def _dense_form(ssm: SSMLayer) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, c
 
 
-def _glu(g: GraphNodes, path: str, mix: nn.Conv1d, y: str, config: ModelConfig) -> str:
-    """a sigmoid(b), (a, b) = W y + bias, y (B, H, L) -> the residual stream's layout."""
+def _glu(g: GraphNodes, path: str, mix: nn.Conv1d, y: str, config: ModelConfig, negated: bool) -> str:
+    """a sigmoid(b), (a, b) = W y + bias, y (B, H, L) -> the residual stream's layout; or minus that."""
     half = mix.out_channels // 2
     image = g.add(f"{path}/image", "Reshape", y, g.shape(f"{path}/image_shape", [0, half, 1, config.seq_len]))
     parts = []
     for name, rows in (("value", slice(half)), ("gate", slice(half, None))):
-        weights = [g.weight(f"{path}/{name}/weight", mix.weight[rows, :, :, None])]
-        weights.append(g.weight(f"{path}/{name}/bias", mix.bias[rows]))
+        sign = -1 if negated and name == "value" else 1
+        weights = [g.weight(f"{path}/{name}/weight", sign * mix.weight[rows, :, :, None])]
+        weights.append(g.weight(f"{path}/{name}/bias", sign * mix.bias[rows]))
         part = g.add(f"{path}/{name}", "Conv", image, *weights, kernel_shape=[1, 1])
         if name == "gate":
             part = g.add(f"{path}/sigmoid", "Sigmoid", part)
