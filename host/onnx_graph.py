@@ -103,9 +103,9 @@ def _block(g: GraphNodes, path: str, block: Block, config: ModelConfig, x: str) 
     if _channels_last(config):
         z = g.add(f"{path}/channels_first", "Transpose", z, perm=_SWAP)
     y = add_ssm_node(g, f"{path}/ssm", block.ssm, config.seq_len, z, gelu=True)
-    # Before a LayerNorm minus the negated GLU: ONNX Runtime fuses Add with the norm into an operator that is
-    # slower on CPUs (1.3x for the two at H = 128, L = 4096), and runs Sum on one thread.
-    negated = _channels_last(config)
+    # Right before a LayerNorm minus the negated GLU: ONNX Runtime fuses Add with the norm into an operator
+    # that is slower on CPUs (1.3x for the two at H = 128, L = 4096), and runs Sum on one thread.
+    negated = _channels_last(config) and not block.prenorm
     mixed = _glu(g, f"{path}/mix", block.mix, y, config, negated)
     out = g.add(f"{path}/residual", "Sub" if negated else "Add", x, mixed)
     return out if block.prenorm else _norm(g, f"{path}/norm", block.norm, out)

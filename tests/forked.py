@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from typing import IO
 from tests.project import ROOT
 
 __all__ = ["Copies", "copies_of"]
+
+_AT_MOST_S = 120  # a copy that hangs ends by SIGALRM
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def _serve(module: str) -> None:
         child = os.fork()
         if child == 0:
             sys.stdout = sys.stderr  # the answers' pipe is the parent's
+            signal.alarm(_AT_MOST_S)
             main(*json.loads(line))
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

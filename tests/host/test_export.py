@@ -73,19 +73,31 @@ def test_models_without_channels_and_states_are_what_their_masks_made_them(
     runner.close()
 
 
-@pytest.mark.parametrize("kind", ["s4d", "s4"])
-def test_the_runtime_copies_the_product_of_a_glu_and_not_its_halves(tmp_path: Path, kind: str):
+def nodes_that_run(tmp_path: Path, kind: str, norm: str, prenorm: bool) -> list[str]:
+    """The operators ONNX Runtime makes of an unpruned model of three blocks, but for those inside Scan."""
     config = ModelConfig(
-        kind=kind, num_classes=2, seq_len=70, d_input=1, d_model=32, depth=3, norm="batch", prenorm=True
+        kind=kind, num_classes=2, seq_len=70, d_input=1, d_model=32, depth=3, norm=norm, prenorm=prenorm
     )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     content = export_model(Classifier(config).eval()).content
     onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    ran = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    return [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+
+
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+def test_the_runtime_copies_the_product_of_a_glu_and_not_its_halves(tmp_path: Path, kind: str):
+    ran = nodes_that_run(tmp_path, kind, "batch", prenorm=True)
     assert ran.count("Scan") == 3
     assert ran.count("ReorderOutput") in (0, 3)  # one a block; none where Conv has no layout of its own
+
+
+@pytest.mark.parametrize("prenorm", [False, True])
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_the_residual_sum_is_neither_fused_nor_on_one_thread(tmp_path: Path, norm: str, prenorm: bool):
+    ran = nodes_that_run(tmp_path, "s4d", norm, prenorm)
+    assert {"Sum", "SkipLayerNormalization"}.isdisjoint(ran)
 
 
 @pytest.mark.parametrize("kind", ["s4d", "s4"])
