@@ -20,7 +20,7 @@ help:  ## show this list
 
 install: $(STAMP)  ## make .venv with everything in it (the other targets do this by themselves)
 
-$(STAMP): pyproject.toml constraints.txt docker/install.sh
+$(STAMP): pyproject.toml constraints.txt docker/install.sh $(wildcard edge_s4op/ort_plugin/*.h edge_s4op/ort_plugin/*.cpp)
 	PYTHON='$(PYTHON)' docker/install.sh '$(VENV)' host,agent,dev --editable
 	@touch $@
 

@@ -10,7 +10,7 @@ import torch
 
 from edge_s4op.artifact import Artifact, Precision, Preprocessing, artifact_from_model
 from edge_s4op.errors import ExportError
-from edge_s4op.runtime import open_runner
+from edge_s4op.runtime import RunnerOptions, open_runner
 from host.manifest import manifest_of
 from host.models import Classifier, compact, count_macs
 from host.onnx_graph import graph_inputs, graph_outputs, onnx_from_model
@@ -69,7 +69,8 @@ def _check_parity(model: Classifier, artifact: Artifact, example: dict[str, np.n
     precision = artifact.manifest.precision
     limit = MAX_RELATIVE_DIFFERENCE[precision]
     trials = {"random input": _random_inputs(model)} | ({"real input": example} if example else {})
-    runner = open_runner(artifact, "onnxruntime", threads=1)
+    # The file as every runtime reads it, by its function bodies.
+    runner = open_runner(artifact, "onnxruntime", options=RunnerOptions(plugin=None))
     try:
         for name, feeds in trials.items():
             with torch.no_grad():

@@ -18,6 +18,7 @@ from edge_s4op.profiler.power import find_power_sensor
 from edge_s4op.profiler.telemetry.clocks import clock_limits
 from edge_s4op.profiler.telemetry.power_mode import power_mode
 from edge_s4op.profiler.telemetry.sensors import usable_cores
+from edge_s4op.runtime.onnxruntime_plugin import plugin_fact
 
 __all__ = ["device_facts", "hashed_parts"]
 
@@ -50,6 +51,8 @@ def device_facts(backends: Mapping[str, str], root: Path = Path("/")) -> DeviceF
     root = Path(root)
     cores, memory_bytes, power = usable_cores(root), _memory(root), find_power_sensor(root / "sys")
     versions = {"edge-s4op": edge_s4op.__version__, **backends, **gpu_versions(backends, root)}
+    if "onnxruntime" in backends:
+        versions["ssm-conv-onnxruntime"] = plugin_fact()
     facts = DeviceFacts(
         board=_board(root),
         cpu=_cpu(root),

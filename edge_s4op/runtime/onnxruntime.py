@@ -1,8 +1,9 @@
-"""ONNX Runtime on the CPU: the file runs as it is, SSMConv by its function body."""
+"""ONNX Runtime on the CPU: the file as it is, SSMConv by our library, without it by its function body."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from edge_s4op.artifact import Artifact, Manifest
 from edge_s4op.errors import CorruptArtifactError, InferenceError, UsageError
 from edge_s4op.messages import Layers
 from edge_s4op.runtime.feeds import check_feeds
+from edge_s4op.runtime.onnxruntime_plugin import find_plugin, instruction_set
 from edge_s4op.runtime.onnxruntime_profile import profile_layers
 from edge_s4op.runtime.options import RunnerOptions
 from edge_s4op.runtime.protocol import Array, Runner
@@ -33,21 +35,23 @@ _SESSION_CONFIG = {
 def open_onnxruntime(artifact: Artifact, options: RunnerOptions) -> Runner:
     """Load `artifact` into ONNX Runtime.
 
-    Raises CorruptArtifactError when it refuses the file, UsageError for a CUDA graph.
+    Raises CorruptArtifactError when it refuses the file, UsageError for a CUDA graph or a plugin that cannot
+    be used.
     """
     if options.cuda_graph:
         raise UsageError(
             "the backend 'onnxruntime' has no CUDA graph: it runs on the CPU",
             fix="leave the CUDA graph to the backend, or choose the backend tensorrt",
         )
+    plugin = _plugin_for(artifact, options)
     try:
-        session = _open_session(artifact.content, _session_options(options))
+        session = _open_session(artifact.content, _session_options(options, plugin))
     except Exception as error:  # its exceptions share no base but Exception
         raise CorruptArtifactError(
             f"artifact {artifact.sha256[:12]}: ONNX Runtime {VERSION} refuses it: {_one_line(error)}",
             fix="export the model again, or update onnxruntime on the device",
         ) from error
-    return OnnxRuntimeRunner(session, artifact, options)
+    return OnnxRuntimeRunner(session, artifact, options, plugin)
 
 
 class OnnxRuntimeRunner:
@@ -56,9 +60,9 @@ class OnnxRuntimeRunner:
     ONNX Runtime documents InferenceSession.run as thread-safe; concurrent runs share one thread pool.
     """
 
-    def __init__(self, session: Any, artifact: Artifact, options: RunnerOptions) -> None:
+    def __init__(self, session: Any, artifact: Artifact, options: RunnerOptions, plugin: Path | None) -> None:
         self._session = session
-        self._artifact, self._options = artifact, options
+        self._artifact, self._options, self._plugin = artifact, options, plugin
         self._manifest = artifact.manifest
         self._outputs = [info.name for info in artifact.manifest.outputs]
 
@@ -100,7 +104,7 @@ class OnnxRuntimeRunner:
         if self._session is None:
             raise InferenceError("this runner is closed", fix="open the artifact again")
         check_feeds(self._manifest, feeds)
-        options, content = _session_options(self._options), self._artifact.content
+        options, content = _session_options(self._options, self._plugin), self._artifact.content
         stop = should_stop or (lambda: False)
         try:
             return profile_layers(content, options, feeds, lambda: self.run(feeds), _open_session, stop)
@@ -118,7 +122,17 @@ def _open_session(content: bytes, options: Any) -> Any:
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _session_options(wanted: RunnerOptions) -> Any:
+def _plugin_for(artifact: Artifact, options: RunnerOptions) -> Path | None:
+    """The library for `artifact`'s SSMConv nodes. It takes float32: others run by their function body."""
+    if artifact.manifest.precision != "fp32" or not artifact.manifest.kept_operators:
+        return None
+    plugin = find_plugin(options.plugin)
+    if plugin is not None:
+        instruction_set(plugin)  # its errors are clearer than ONNX Runtime's, which blames the file
+    return plugin
+
+
+def _session_options(wanted: RunnerOptions, plugin: Path | None) -> Any:
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -128,6 +142,8 @@ def _session_options(wanted: RunnerOptions) -> Any:
     spins = {"session.intra_op.allow_spinning": "0"} if wanted.spin_wait is False else {}
     for key, value in (_SESSION_CONFIG | spins).items():
         options.add_session_config_entry(key, value)
+    if plugin is not None:
+        options.register_custom_ops_library(str(plugin))
     return options
 
 

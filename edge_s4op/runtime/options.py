@@ -16,7 +16,7 @@ DEFAULT_ENGINE_DIR = Path("~/.cache/edge-s4op/engines")
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """Options of one runner. Backends that build nothing use `threads` and `spin_wait` alone.
+    """Options of one runner. ONNX Runtime uses `threads`, `spin_wait` and `plugin` alone.
 
     threads             CPU threads of one inference (ONNX Runtime)
     batch               the largest batch the runner must take: an engine is built for 1..batch
@@ -25,7 +25,7 @@ class RunnerOptions:
     should_stop         asked while opening; True ends it with a BuildError ("cancelled")
     build_memory_bytes  most memory (resident set) the building process may take; None: no cap of ours
     build_timeout_s     longest time one build may take, seconds
-    plugin              the SSMConv plugin's library; "auto": look for it; None: build without it
+    plugin              the SSMConv plugin's library; "auto": look for it; None: function bodies
     cuda_graph          replay inferences as a CUDA graph; None: where the device can capture one
     spin_wait           spin while waiting for the device (ONNX Runtime: threads for work); None: yes
     rebuild             build anew an engine that was built before

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edge_s4op import op
 from edge_s4op.artifact import Artifact, Manifest, Preprocessing, TensorInfo, artifact_from_model
 from edge_s4op.errors import ExportError, UsageError
-from edge_s4op.runtime import open_runner
+from edge_s4op.runtime import RunnerOptions, open_runner
 from host.compress.example import Example, example_inputs, shown
 from host.compress.forms import node_kind
 from host.compress.graph import finished, states_of
@@ -171,7 +171,8 @@ def _check_parity(
 ) -> None:
     limit = MAX_RELATIVE_DIFFERENCE["fp32"]
     trials = {"the example": dict(tensors), "one sample": {n: value[:1] for n, value in tensors.items()}}
-    runner = open_runner(artifact, "onnxruntime", threads=1)
+    # The file as every runtime reads it, by its function bodies.
+    runner = open_runner(artifact, "onnxruntime", options=RunnerOptions(plugin=None))
     try:
         for trial, feeds in trials.items():
             expected = _run(model, tuple(feeds.values()), outputs)

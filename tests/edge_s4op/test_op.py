@@ -8,72 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from edge_s4op import op, op_body, reference
+from edge_s4op import op, reference
+from tests.edge_s4op.one_node import one_node_model, relative_rms
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LENGTHS = [1, 2, 31, 32, 33, 63, 64, 150, 427, 1024, 1460, 4096]
-
-
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
-
-
-def _s4d_state(rng: np.random.Generator, kept: int, modes: int, length: int) -> dict[str, np.ndarray]:
-    poles = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), kept))[:, None] * (
-        -0.5 + 1j * np.pi * np.arange(modes)
-    )
-    residues = (rng.normal(size=(kept, modes)) + 1j * rng.normal(size=(kept, modes))) * 0.05
-    phase = poles.imag - 2 * np.pi * np.round(poles.imag / (2 * np.pi))
-    state = {
-        "poles": np.stack([poles.real, phase], -1),
-        "residues": np.stack([residues.real, residues.imag], -1),
-    }
-    return {"k": reference.s4d_kernel(poles, residues, length), **state}
-
-
-def _s4_state(rng: np.random.Generator, kept: int, modes: int, length: int) -> dict[str, np.ndarray]:
-    states = 2 * modes
-    orthogonal = np.linalg.qr(rng.normal(size=(kept, states, states)))[0]
-    a = orthogonal * rng.uniform(0.95, 0.999, (kept, 1, 1))  # a contraction, as the bilinear transform makes
-    b, c = rng.normal(size=(2, kept, states)) * 0.2
-    impulse = np.zeros((1, kept, length))
-    impulse[..., 0] = 1
-    k = reference.state_space_recurrence(a, b, c, impulse)[0]
-    return {"k": k, "a": a, "b": b, "c": c}
-
-
-STATES = {"s4d": _s4d_state, "s4": _s4_state}
-
-
-def _one_node_model(
-    kind: str,
-    length: int,
-    channels: list[int],
-    num_channels: int,
-    gelu: bool,
-    elem_type: int = TensorProto.FLOAT,
-) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    weights = STATES[kind](rng, len(channels), 8, length)
-    weights["d"] = rng.normal(size=len(channels))
-    weights = {name: value.astype(np.float32) for name, value in weights.items()}
-    names = ["x", "k", "d", *op.STATE_INPUTS[kind]]
-    node = op.make_node(
-        names, "y", channels=channels, num_channels=num_channels, gelu=gelu, name="block0/ssm"
-    )
-    shape = ["batch", num_channels, length]
-    graph = helper.make_graph(
-        [node],
-        "one",
-        [helper.make_tensor_value_info("x", elem_type, shape)],
-        [helper.make_tensor_value_info("y", elem_type, shape)],
-        [numpy_helper.from_array(weights[name], name) for name in names[1:]],
-    )
-    imports = [helper.make_opsetid("", op.OPSET), helper.make_opsetid(op.DOMAIN, op.DOMAIN_VERSION)]
-    functions = [op_body.make_function(kind, length, elem_type)]
-    return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=9), weights
 
 
 def _run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
@@ -86,7 +27,7 @@ def _run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_the_body_computes_the_operator(kind: str, length: int):
     channels = [0, 2, 3]
-    model, weights = _one_node_model(kind, length, channels, 5, gelu=True)
+    model, weights = one_node_model(kind, length, channels, 5, gelu=True)
     x = np.random.default_rng(1).normal(size=(2, 5, length)).astype(np.float32)
     expected = reference.ssm_conv(x, weights["k"], weights["d"], channels, with_gelu=True)
     assert relative_rms(_run(model, x), expected) < 5e-6
@@ -96,7 +37,7 @@ def test_the_body_computes_the_operator(kind: str, length: int):
 @pytest.mark.parametrize("channels", [[0], [4], [1, 3], [0, 1, 2, 3, 4]])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_any_subset_any_batch(channels: list[int], gelu: bool, batch: int):
-    model, weights = _one_node_model("s4d", 100, channels, 5, gelu)
+    model, weights = one_node_model("s4d", 100, channels, 5, gelu)
     x = np.random.default_rng(1).normal(size=(batch, 5, 100)).astype(np.float32)
     expected = reference.ssm_conv(x, weights["k"], weights["d"], channels, with_gelu=gelu)
     y = _run(model, x)
@@ -111,7 +52,7 @@ def test_any_subset_any_batch(channels: list[int], gelu: bool, batch: int):
 @pytest.mark.parametrize("length", [1, 63, 427, 1460])
 def test_the_body_of_fp16_rounds_x_and_y_and_nothing_between(kind: str, length: int, gelu: bool):
     channels = [0, 2, 3]
-    model, weights = _one_node_model(kind, length, channels, 5, gelu, TensorProto.FLOAT16)
+    model, weights = one_node_model(kind, length, channels, 5, gelu, TensorProto.FLOAT16)
     x = np.random.default_rng(1).normal(size=(2, 5, length)).astype(np.float16)
     expected = reference.ssm_conv(x, weights["k"], weights["d"], channels, with_gelu=gelu)
     y = _run(model, x)
@@ -124,7 +65,7 @@ def test_the_body_of_fp16_rounds_x_and_y_and_nothing_between(kind: str, length: 
 
 @pytest.mark.parametrize("elem_type", [TensorProto.FLOAT, TensorProto.FLOAT16])
 def test_the_runtime_folds_the_body_at_load(tmp_path: Path, elem_type: int):
-    model, _ = _one_node_model("s4d", 4096, [0, 1, 2], 3, True, elem_type)
+    model, _ = one_node_model("s4d", 4096, [0, 1, 2], 3, True, elem_type)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")

@@ -10,9 +10,10 @@ import pytest
 
 from edge_s4op.errors import BadInferenceInputError, InferenceError
 from edge_s4op.messages import Layers
-from edge_s4op.runtime import open_runner
+from edge_s4op.runtime import RunnerOptions, open_runner
 from edge_s4op.runtime.feeds import random_feeds
 from edge_s4op.runtime.layer_names import OTHER, layer_of_node, layers_message
+from edge_s4op.runtime.onnxruntime_plugin import built_plugin
 from edge_s4op.runtime.onnxruntime_profile import layers_of_profile
 from edge_s4op.runtime.protocol import ProfiledRunner
 from tests.edge_s4op import tiny
@@ -26,18 +27,23 @@ from tests.host.export_samples import VARIANTS, sample_model  # noqa: E402
 BLOCK = {"channels_first", "ssm", "mix", "residual", "norm"}
 
 
-def profiled(**config: Any) -> Layers:
+BUILT = built_plugin()
+PLUGINS = [None] if BUILT is None else [None, BUILT]
+
+
+def profiled(plugin: Path | None = None, **config: Any) -> Layers:
     artifact = export_model(sample_model(**config))
-    runner = open_runner(artifact)
+    runner = open_runner(artifact, options=RunnerOptions(plugin=plugin))
     assert isinstance(runner, ProfiledRunner)
     return runner.layers(random_feeds(artifact.manifest, 1))
 
 
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: "body" if p is None else "library")
 @pytest.mark.parametrize(("kind", "norm", "prenorm", "inputs", "padded"), VARIANTS[::5])
 def test_all_time_belongs_to_layers_of_ours(
-    kind: str, norm: str, prenorm: bool, inputs: str, padded: bool
+    kind: str, norm: str, prenorm: bool, inputs: str, padded: bool, plugin: Path | None
 ) -> None:
-    layers = profiled(kind=kind, norm=norm, prenorm=prenorm, inputs=inputs, padded=padded)
+    layers = profiled(plugin, kind=kind, norm=norm, prenorm=prenorm, inputs=inputs, padded=padded)
     names = [row.name for row in layers.layers]
     assert {f"block{i}/ssm" for i in range(3)} | {f"block{i}/mix" for i in range(3)} < set(names)
     assert all(name in ("encoder", "head") or name.split("/")[1] in BLOCK for name in names if name != OTHER)
@@ -51,6 +57,13 @@ def test_the_convolution_of_a_long_sequence_is_the_layer_that_runs_it() -> None:
     assert "Scan" in rows["block0/ssm"].operators
     assert "Conv" in rows["block0/mix"].operators
     assert all("Scan" not in row.operators for name, row in rows.items() if not name.endswith("/ssm"))
+
+
+@pytest.mark.skipif(BUILT is None, reason="SSMConv's library is not built: a C++ compiler builds it")
+def test_the_library_runs_a_layer_as_one_operator() -> None:
+    rows = {row.name: row for row in profiled(BUILT, length=2048).layers}
+    assert list(rows["block0/ssm"].operators) == ["SSMConv"]
+    assert not any("Scan" in row.operators for row in rows.values())
 
 
 def test_a_streaming_files_branch_is_told_by_its_layers() -> None:
