@@ -1,14 +1,15 @@
 """Whole-model latency on the CPU: our ONNX file in ONNX Runtime beside eager PyTorch.
 
 S4D classifiers of the published shapes, batch 1, pruned at random to the kept share:
-    ours       the exported file in ONNX Runtime, as the agent measures and serves it
+    ours       the exported file in ONNX Runtime, as the agent measures and serves it: SSMConv by our library
+    body       the same without the library: SSMConv by its function body, standard operators
     published  eager PyTorch, kernel and spectrum rebuilt at every call
     cached     eager PyTorch, spectrum computed once
-All three compute the same logits (checked), in one process, turn by turn: a pause that lets the others'
+All four compute the same logits (checked), in one process, turn by turn: a pause that lets the others'
 thread pools fall asleep, calls that are not timed, then the median of some in a row (of "published", which
 takes seconds: one call). So all are in their steady state, as in any measurement of latency. Figures are
 medians of the rounds' ratios: vs_published_L1024_H256_keep0.5_t1 is how many times faster ours is, on one
-thread.
+thread. Without the library ours and body are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 
 from benchmarks.harness import Report, interleave, run, tell
 from benchmarks.peers import CachedSpectrum, PublishedEager
-from edge_s4op.runtime import open_runner
+from edge_s4op.runtime import RunnerOptions, open_runner
 from host.export import export_model, relative_difference
 from host.models import Classifier, ModelConfig, compact
 
@@ -54,11 +55,11 @@ def measure(quick: bool) -> Report:
             model = _pruned(shape, kept)
             for threads in (1, 2):
                 tell(f"L={shape.seq_len}, H={shape.d_model}, kept {kept:g}, {threads} thread(s)")
-                row, found = _compare(shape, kept, threads, model, rounds=5 if quick else 15)
+                row, found = _compare(shape, kept, threads, model, *((4, 1) if quick else (15, 3)))
                 rows.append(row)
                 figures |= found
-    columns = ("L", "H", "depth", "kept", "threads", "ours ms", "published ms", "cached ms")
-    return Report((*columns, "vs published", "vs cached"), rows, figures)
+    columns = ("L", "H", "depth", "kept", "threads", "ours ms", "body ms", "published ms", "cached ms")
+    return Report((*columns, "vs published", "vs cached", "vs body"), rows, figures)
 
 
 def _pruned(shape: Shape, kept: float) -> Classifier:
@@ -80,28 +81,35 @@ def _pruned(shape: Shape, kept: float) -> Classifier:
 
 
 def _compare(
-    shape: Shape, kept: float, threads: int, model: Classifier, rounds: int
+    shape: Shape, kept: float, threads: int, model: Classifier, rounds: int, slow_rounds: int
 ) -> tuple[list[object], dict[str, float]]:
     torch.set_num_threads(threads)
     x = torch.randn(1, shape.seq_len, 1)
-    runner = open_runner(export_model(model), "onnxruntime", threads=threads)
+    artifact = export_model(model)
+    runner = open_runner(artifact, "onnxruntime", threads)
+    body = open_runner(artifact, "onnxruntime", threads, options=RunnerOptions(plugin=None))
     feeds = {"input": x.numpy()}
     published, cached = PublishedEager(model), CachedSpectrum(model)
     with torch.inference_mode():
         expected = model(x).numpy()
-        for other in (published(x).numpy(), cached(x).numpy(), runner.run(feeds)["logits"]):
+        logits = [published(x).numpy(), cached(x).numpy(), *(r.run(feeds)["logits"] for r in (runner, body))]
+        for other in logits:
             assert relative_difference(np.asarray(other), expected) < 1e-3, "the peers disagree"
         fast = {"ours": lambda: runner.run(feeds), "cached": lambda: cached(x)}
+        fast["body"] = lambda: body.run(feeds)
         times = interleave(fast, rounds=rounds, settle_s=SETTLE_S, lead_in=2, calls=5)
         slow = {"ours": fast["ours"], "published": lambda: published(x)}
-        slow_times = interleave(slow, rounds=3, warmup=1, settle_s=SETTLE_S, lead_in=1)
-    runner.close()
-    against = {"published": slow_times.ratio("published", "ours"), "cached": times.ratio("cached", "ours")}
+        slow_times = interleave(slow, rounds=slow_rounds, warmup=0, settle_s=SETTLE_S, lead_in=1)
+    for opened in (runner, body):
+        opened.close()
+    against = {"published": slow_times.ratio("published", "ours")}
+    against |= {name: times.ratio(name, "ours") for name in ("cached", "body")}
     key = f"L{shape.seq_len}_H{shape.d_model}_keep{kept:g}_t{threads}"
     figures = {f"vs_{name}_{key}": round(ratio.median, 3) for name, ratio in against.items()}
     row = [shape.seq_len, shape.d_model, shape.depth, kept, threads]
-    row += [times.median_ms("ours"), slow_times.median_ms("published"), times.median_ms("cached")]
-    return [*row, str(against["published"]), str(against["cached"])], figures
+    row += [times.median_ms("ours"), times.median_ms("body")]
+    row += [slow_times.median_ms("published"), times.median_ms("cached")]
+    return [*row, *(str(ratio) for ratio in against.values())], figures
 
 
 if __name__ == "__main__":

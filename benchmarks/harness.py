@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from edge_s4op.huge_pages import huge_pages_mode, restart_with_huge_pages
+from edge_s4op.runtime.onnxruntime_plugin import plugin_fact
 
 __all__ = ["Ratio", "Report", "Timings", "interleave", "machine", "peak_memory_bytes", "run", "table", "tell"]
 
@@ -105,6 +106,7 @@ def machine() -> dict[str, str]:
         "huge pages": huge_pages_mode(),
         "python": platform.python_version(),
         **{name: version for name in _VERSIONS_SHOWN if (version := _version(name))},
+        "SSMConv in onnxruntime": plugin_fact(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
 

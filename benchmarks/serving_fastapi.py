@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
+from edge_s4op.runtime.onnxruntime_plugin import find_plugin
+
 __all__ = ["open_session", "serve"]
 
 
@@ -51,7 +53,9 @@ def serve(model: str, port: int) -> None:
 
 
 def open_session(model: str) -> Any:
-    """The file in ONNX Runtime on the CPU, on one thread."""
+    """The file in ONNX Runtime on the CPU, on one thread; with SSMConv's library, as the agent runs it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if library := find_plugin():
+        options.register_custom_ops_library(str(library))
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
