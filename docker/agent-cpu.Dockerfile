@@ -1,6 +1,11 @@
 # The device agent with ONNX Runtime on the CPU; no torch.
 #   docker build -f docker/agent-cpu.Dockerfile -t edge-s4op-agent-cpu .
 FROM python:3.11-slim AS build
+# For SSMConv's library (docs/onnxruntime.md). A pin would break with Debian's next security update.
+# hadolint ignore=DL3008
+RUN apt-get update && \
+    apt-get install --yes --no-install-recommends g++ && \
+    rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN docker/install.sh /opt/venv agent

@@ -21,3 +21,13 @@ export PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
 "$python" -m venv ${SYSTEM_PACKAGES:+--system-site-packages} "$venv"
 # shellcheck disable=SC2086  # no third argument must become no word at all
 "$venv/bin/python" -m pip install --disable-pip-version-check $editable ".[$extras]"
+
+# pip hides what becomes of an optional library. -I: of the package installed, not of the checkout.
+"$venv/bin/python" -I -c '
+from edge_s4op.runtime.onnxruntime_plugin import built_plugin, instruction_set
+library = built_plugin()
+if library is None:
+    print("SSMConv for ONNX Runtime was not compiled (g++ or $CXX, C++17): files run by their function body, slower")
+else:
+    print(f"SSMConv for ONNX Runtime: {instruction_set(library)}")
+'

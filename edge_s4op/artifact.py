@@ -304,6 +304,15 @@ def _check_operators(model: onnx.ModelProto, manifest: Manifest, where: str) -> 
             found=f"{[len(c) for c in found]}",
             fix="the file was changed after export: export it again",
         )
+    counts = sorted(len(op.INPUTS) + len(form) for form in op.STATE_INPUTS.values())
+    for node in filter(op.is_ssm_conv, model.graph.node):
+        if len(node.input) not in counts or "" in node.input:  # "" stands for an input left out
+            raise CorruptArtifactError(
+                f"{where}: the SSMConv node {node.name!r} lacks inputs, or has too many",
+                expected=f"{' or '.join(map(str, counts))} names: x, k, d and the state form",
+                found=list(node.input),
+                fix="the file was changed after export: export it again",
+            )
 
 
 def _check_states(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:

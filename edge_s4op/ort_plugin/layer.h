@@ -8,6 +8,8 @@
 
 namespace s4op {
 
+constexpr int64_t kMostStates = 1 << 14;  // the sizes of a Layer stay far below an int's end
+
 // The node's weights as they stand in the file: shapes as edge_s4op/op.py gives them, M = states.
 struct Weights {
   int64_t kept, taps, states;

@@ -39,6 +39,7 @@ enum Place : size_t {
   GetTensorMutableData = 51,
   GetDimensionsCount = 61,
   GetDimensions = 62,
+  GetSymbolicDimensions = 63,
   GetTensorTypeAndShape = 65,
   KernelInfoGetAttribute_int64 = 86,
   KernelContext_GetInput = 90,
@@ -79,6 +80,10 @@ class Api {
   }
   Status* sizes(const TensorInfo* info, int64_t* out, size_t rank) const {
     return call<Status*>(place::GetDimensions, info, out, rank);
+  }
+  // Empty for a size that is known or has no name; the names belong to `info`.
+  Status* sizeNames(const TensorInfo* info, const char** out, size_t rank) const {
+    return call<Status*>(place::GetSymbolicDimensions, info, out, rank);
   }
   Status* tensorInfo(const Value* value, TensorInfo** out) const {
     return call<Status*>(place::GetTensorTypeAndShape, value, out);

@@ -6,7 +6,8 @@
 //   S4OP_LANES                floats of a vector
 //   S4OP_TILE                 rows, vectors of a product's tile: its sums stay in registers
 //   S4OP_NARROW_ROWS          rows of a tile one vector wide
-//   S4OP_GROUP                chunks done together, a multiple of both; what they touch stays in the L1 cache
+//   S4OP_GROUP                chunks done together, a multiple of both: for S4D with 32 modes they and the
+//                             operator's matrices fit into a first-level cache of 32 KB, for S4 into the second
 #include <cstring>
 
 #include "rows.h"

@@ -124,7 +124,8 @@ def _open_session(content: bytes, options: Any) -> Any:
 
 def _plugin_for(artifact: Artifact, options: RunnerOptions) -> Path | None:
     """The library for `artifact`'s SSMConv nodes. It takes float32: others run by their function body."""
-    if artifact.manifest.precision != "fp32" or not artifact.manifest.kept_operators:
+    manifest = artifact.manifest
+    if manifest.precision != "fp32" or not manifest.kept_operators or manifest.streaming is not None:
         return None
     plugin = find_plugin(options.plugin)
     if plugin is not None:

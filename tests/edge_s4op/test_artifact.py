@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 
+from edge_s4op import op
 from edge_s4op.artifact import (
     MANIFEST_KEY,
     Artifact,
@@ -111,6 +112,19 @@ def test_a_manifest_that_contradicts_the_graph_is_refused(artifact: Artifact):
     model = onnx.load_model_from_string(artifact.content)
     with pytest.raises(CorruptArtifactError, match="SSMConv nodes are not those the manifest lists"):
         artifact_from_model(model, lying)
+
+
+@pytest.mark.parametrize("inputs", [["x", "k", "d", "poles"], ["x", "k", "d", "poles", "residues", ""]])
+def test_an_ssm_conv_with_other_inputs_is_refused(artifact: Artifact, inputs: list[str]):
+    def change(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if op.is_ssm_conv(node))
+        names = list(node.input)[: len(inputs)]
+        del node.input[:]
+        node.input.extend([*names, *[""] * (len(inputs) - len(names))])
+        del model.functions[:]  # the checker would find that its inputs are others
+
+    with pytest.raises(CorruptArtifactError, match=r"lacks inputs, or has too many; expected 5 or 6 names"):
+        artifact_from_bytes(_changed(artifact, change), "model.onnx")
 
 
 @pytest.mark.parametrize("kind", ["s4d", "s4"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,3 +143,20 @@ def test_the_fingerprint_knows_how_it_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert body.versions[FACT] == "function body"
     assert body.fingerprint != library.fingerprint
     assert FACT not in device_facts({"tensorrt": "10.3"}).versions
+
+
+@needs_library
+def test_the_documented_session_of_ones_own_runs_by_the_library(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if artifact.manifest.precision == "fp16":
+        return
+    page = Path(__file__).parents[2] / "docs" / "onnxruntime.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(artifact.content)
+    names: dict[str, Any] = {}
+    exec(compile(code, str(page), "exec"), names)
+    feeds = random_feeds(artifact.manifest, 2)
+    expected = open_runner(artifact).run(feeds)["logits"]
+    np.testing.assert_array_equal(names["session"].run(None, dict(feeds))[0], expected)

@@ -18,6 +18,7 @@ SAME_PLACE(AddCustomOpDomain);
 SAME_PLACE(GetTensorMutableData);
 SAME_PLACE(GetDimensionsCount);
 SAME_PLACE(GetDimensions);
+SAME_PLACE(GetSymbolicDimensions);
 SAME_PLACE(GetTensorTypeAndShape);
 SAME_PLACE(KernelInfoGetAttribute_int64);
 SAME_PLACE(KernelContext_GetInput);

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edge_s4op import op, reference
 from edge_s4op.runtime.onnxruntime_plugin import ISA_VARIABLE, built_plugin, instruction_set
@@ -141,3 +141,17 @@ def test_shapes_are_known_behind_the_node(library: Path) -> None:
     model.graph.output[0].type.tensor_type.ClearField("shape")
     session = open_session(model, library)
     assert session.get_outputs()[0].shape == ["batch", 5, 100]
+
+
+@pytest.mark.parametrize("shape", [None, [None, 5, 100], ["batch", 5, None]])
+def test_an_unknown_shape_stays_unknown(library: Path, shape: list[int | str | None] | None) -> None:
+    """Taken for a scalar, or a size of -1, what comes behind would be refused."""
+    model, weights = one_node_model("s4d", 100, CHANNELS, 5, gelu=False)
+    model.graph.node[0].output[0] = "between"
+    model.graph.node.append(helper.make_node("MatMul", ["between", "ones"], ["y"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((100, 1), np.float32), "ones"))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+    x = samples(2, 5, 100)
+    expected = reference.ssm_conv(x, weights["k"], weights["d"], CHANNELS, with_gelu=False).sum(-1)
+    np.testing.assert_allclose(run(model, library, x=x)[..., 0], expected, rtol=1e-4, atol=1e-4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from onnx import numpy_helper
 from tests.edge_s4op.one_node import one_node_model
 from tests.edge_s4op.ort_plugin.sessions import open_session
 
+ROOT = Path(__file__).parents[3]
 LENGTH, CHANNELS, TOTAL = 40, [0, 2, 3], 5
 
 
@@ -68,6 +71,33 @@ def test_an_attribute_that_is_missing(library: Path, name: str) -> None:
     model.graph.node[0].attribute.extend(kept)
     with pytest.raises(Exception, match=f"SSMConv: attribute {name} is missing"):
         open_session(model, library)
+
+
+def test_more_states_than_there_is_room_for(library: Path) -> None:
+    model = changed("s4d", poles=(3, (1 << 14) + 1, 2), residues=(3, (1 << 14) + 1, 2))
+    with pytest.raises(Exception, match="SSMConv: expected at most 16384 states, found 16385"):
+        open_session(model, library)
+
+
+def test_more_channels_than_there_is_room_for(library: Path) -> None:
+    model = _any_shape(changed("s4d"))
+    next(a for a in model.graph.node[0].attribute if a.name == "num_channels").i = 1 << 40
+    with pytest.raises(Exception, match="num_channels: expected at most 1048576, found 1099511627776"):
+        open_session(model, library)
+
+
+def test_an_input_that_is_left_out(library: Path) -> None:
+    """A name "" is valid ONNX for an optional input. In a process of its own: it would take ours along."""
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from tests.edge_s4op.ort_plugin.sessions import run\n"
+        "from tests.edge_s4op.ort_plugin.test_refused import changed\n"
+        "model = changed('s4d'); model.graph.node[0].input.append('')\n"
+        "run(model, Path(sys.argv[1]), x=np.zeros((1, 5, 40), np.float32))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, library], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1, done
+    assert "SSMConv: input 5 has no name" in done.stderr
 
 
 @pytest.mark.parametrize("inputs", [3, 4])
