@@ -1,8 +1,8 @@
 #include "layer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <complex>
-#include <cstring>
 #include <new>
 #include <vector>
 
@@ -84,11 +84,8 @@ void fillDense(const Weights& w, const Layer& layer, int64_t i, float* reach, fl
 
 }  // namespace
 
-Floats zeros(size_t count) {
-  const size_t bytes = count * sizeof(float);
-  auto* p = static_cast<float*>(::operator new(bytes, std::align_val_t(64)));
-  std::memset(p, 0, bytes);
-  return Floats(p);
+Floats floats(size_t count) {
+  return Floats(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t(64))));
 }
 
 Layer makeLayer(const Weights& weights) {
@@ -100,7 +97,9 @@ Layer makeLayer(const Weights& weights) {
   layer.width = layer.dense ? padded(weights.states) : 2 * padded(weights.states);
   const size_t chunk = layer.chunk, width = layer.width;
   layer.stride = chunk * chunk + 2 * chunk * width + (layer.dense ? width * width : width);
-  layer.data = zeros(layer.stride * weights.kept);
+  const size_t count = layer.stride * weights.kept;
+  layer.data = floats(count);
+  std::fill_n(layer.data.get(), count, 0.f);
   for (int64_t i = 0; i < weights.kept; ++i) {
     float* near = layer.data.get() + i * layer.stride;
     float* reach = near + chunk * chunk;

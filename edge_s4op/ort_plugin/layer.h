@@ -23,8 +23,8 @@ struct AlignedFree {
 };
 using Floats = std::unique_ptr<float[], AlignedFree>;
 
-// `count` zeros, aligned to a cache line. Throws std::bad_alloc.
-Floats zeros(size_t count);
+// `count` floats, aligned to a cache line, not set. Throws std::bad_alloc.
+Floats floats(size_t count);
 
 // Per kept operator, one behind the other, T = chunk, S = width (state reals, padded with zeros):
 //   near [T][T]   what a chunk's samples do to its own outputs, d on the diagonal

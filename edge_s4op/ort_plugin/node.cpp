@@ -124,7 +124,7 @@ void Node::compute(ort::KernelContext* context, const Layer& layer) const {
 // One channel of every sequence of the batch.
 void Node::computeChannel(const Run& run, int64_t channel) const {
   const int64_t kept = source_[channel];
-  const Floats scratch = kept < 0 ? Floats() : zeros(set_->scratchFloats(run.layer));
+  const Floats scratch = kept < 0 ? Floats() : floats(set_->scratchFloats(run.layer));
   for (int64_t b = 0; b < run.batch; ++b) {
     const int64_t at = (b * channels_ + channel) * run.length;
     const float* x = run.x + at;

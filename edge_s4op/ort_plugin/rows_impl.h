@@ -70,35 +70,50 @@ S4OP_INLINE void accumulate(Vec (&sums)[ROWS][VECS], const float* a, int lda, co
   }
 }
 
-// Column `from` and those beside it, as wide as a tile, of: added = u reach.
+// ROWS chunks from the j-th on, and the columns `from` to `from` + VECS vectors, of: added = u reach.
 template <int ROWS, int VECS>
-S4OP_TARGET void addToStates(const Layer& layer, const float* u, const float* reach, float* added, int chunks,
-                             int from) {
-  for (int j = 0; j < chunks; j += ROWS) {
-    Vec sums[ROWS][VECS] = {};
-    accumulate<ROWS, VECS>(sums, u + j * layer.chunk, layer.chunk, reach + from, layer.width, layer.chunk);
-    for (int r = 0; r < ROWS; ++r) {
-      for (int v = 0; v < VECS; ++v) store(added + (j + r) * layer.width + from + v * kLanes, sums[r][v]);
-    }
+S4OP_INLINE void addToStatesTile(const Layer& layer, int64_t i, const float* u, float* added, int j, int from) {
+  const int chunk = layer.chunk, width = layer.width;
+  Vec sums[ROWS][VECS] = {};
+  accumulate<ROWS, VECS>(sums, u + j * chunk, chunk, layer.reach(i) + from, width, chunk);
+  for (int r = 0; r < ROWS; ++r) {
+    for (int v = 0; v < VECS; ++v) store(added + (j + r) * width + from + v * kLanes, sums[r][v]);
   }
 }
 
 // The same of: y = u near + states read. near is 0 where the sample comes after the output.
 template <int ROWS, int VECS>
-S4OP_TARGET void outputs(const Layer& layer, int64_t i, const float* u, const float* states, float* y, int chunks,
-                         int from, bool withGelu) {
+S4OP_INLINE void outputsTile(const Layer& layer, int64_t i, const float* u, const float* states, float* y, int j,
+                             int from, bool withGelu) {
   const int chunk = layer.chunk, width = layer.width, to = from + VECS * kLanes;
-  const float *near = layer.near(i) + from, *read = layer.read(i) + from;
-  for (int j = 0; j < chunks; j += ROWS) {
-    Vec sums[ROWS][VECS] = {};
-    accumulate<ROWS, VECS>(sums, u + j * chunk, chunk, near, chunk, to < chunk ? to : chunk);
-    accumulate<ROWS, VECS>(sums, states + j * width, width, read, chunk, width);
-    for (int r = 0; r < ROWS; ++r) {
-      for (int v = 0; v < VECS; ++v) {
-        store(y + (j + r) * chunk + from + v * kLanes, withGelu ? gelu(sums[r][v]) : sums[r][v]);
-      }
+  Vec sums[ROWS][VECS] = {};
+  accumulate<ROWS, VECS>(sums, u + j * chunk, chunk, layer.near(i) + from, chunk, to < chunk ? to : chunk);
+  if (states != nullptr) {
+    accumulate<ROWS, VECS>(sums, states + j * width, width, layer.read(i) + from, chunk, width);
+  }
+  for (int r = 0; r < ROWS; ++r) {
+    for (int v = 0; v < VECS; ++v) {
+      store(y + (j + r) * chunk + from + v * kLanes, withGelu ? gelu(sums[r][v]) : sums[r][v]);
     }
   }
+}
+
+// What is left of the chunks after the last whole tile is done in tiles of so many rows.
+constexpr int fewer(int rows) { return rows % 4 == 0 ? rows / 4 : rows / 3; }
+
+template <int ROWS, int VECS>
+S4OP_TARGET void addToStates(const Layer& layer, int64_t i, const float* u, float* added, int chunks, int from) {
+  int j = 0;
+  for (; j + ROWS <= chunks; j += ROWS) addToStatesTile<ROWS, VECS>(layer, i, u, added, j, from);
+  for (; j < chunks; j += fewer(ROWS)) addToStatesTile<fewer(ROWS), VECS>(layer, i, u, added, j, from);
+}
+
+template <int ROWS, int VECS>
+S4OP_TARGET void outputs(const Layer& layer, int64_t i, const float* u, const float* states, float* y, int chunks,
+                         int from, bool withGelu) {
+  int j = 0;
+  for (; j + ROWS <= chunks; j += ROWS) outputsTile<ROWS, VECS>(layer, i, u, states, y, j, from, withGelu);
+  for (; j < chunks; j += fewer(ROWS)) outputsTile<fewer(ROWS), VECS>(layer, i, u, states, y, j, from, withGelu);
 }
 
 // Replaces what each chunk adds by the state before it; `state` goes on from group to group.
@@ -143,15 +158,22 @@ S4OP_TARGET void scanDense(const float* step, int width, float* state, float* ad
 }
 
 template <int ROWS, int VECS>
+S4OP_TARGET void nextStates(const Layer& layer, int64_t i, const float* u, int chunks, float* state, float* added) {
+  constexpr int tile = VECS * kLanes;
+  int v = 0;
+  for (; v + tile <= layer.width; v += tile) addToStates<ROWS, VECS>(layer, i, u, added, chunks, v);
+  for (; v < layer.width; v += kLanes) addToStates<kNarrowRows, 1>(layer, i, u, added, chunks, v);
+  (layer.dense ? scanDense : scanDiagonal)(layer.step(i), layer.width, state, added, chunks);
+}
+
+// `added` is scratch; null: there was and will be no other chunk, so there is no state.
+template <int ROWS, int VECS>
 S4OP_TARGET void convolveGroup(const Layer& layer, int64_t i, const float* u, float* y, int chunks, bool withGelu,
                                float* state, float* added) {
   constexpr int tile = VECS * kLanes;
   static_assert(kGroup % ROWS == 0 && kGroup % kNarrowRows == 0, "a tile must not reach behind its group");
+  if (added != nullptr) nextStates<ROWS, VECS>(layer, i, u, chunks, state, added);
   int v = 0;
-  for (; v + tile <= layer.width; v += tile) addToStates<ROWS, VECS>(layer, u, layer.reach(i), added, chunks, v);
-  for (; v < layer.width; v += kLanes) addToStates<kNarrowRows, 1>(layer, u, layer.reach(i), added, chunks, v);
-  (layer.dense ? scanDense : scanDiagonal)(layer.step(i), layer.width, state, added, chunks);
-  v = 0;
   for (; v + tile <= layer.chunk; v += tile) outputs<ROWS, VECS>(layer, i, u, added, y, chunks, v, withGelu);
   for (; v < layer.chunk; v += kLanes) outputs<kNarrowRows, 1>(layer, i, u, added, y, chunks, v, withGelu);
 }
@@ -161,24 +183,28 @@ S4OP_TARGET size_t scratchFloats(const Layer& layer) {
   return size_t(layer.width) * (2 + kGroup) + 2 * size_t(layer.chunk) * kGroup;
 }
 
+S4OP_INLINE void clear(float* p, int64_t count) { std::memset(p, 0, count * sizeof(float)); }
+
 S4OP_TARGET void convolve(const Layer& layer, int64_t i, const float* x, float* y, int64_t length, bool withGelu,
                           float* scratch) {
-  float *state = scratch, *added = state + 2 * layer.width;
-  float *samples = added + layer.width * kGroup, *results = samples + layer.chunk * kGroup;
-  const int64_t group = int64_t(layer.chunk) * kGroup;
-  std::memset(state, 0, layer.width * sizeof(float));
+  const int chunk = layer.chunk, width = layer.width, group = chunk * kGroup;
+  float *state = scratch, *added = state + 2 * width;
+  float *samples = added + width * kGroup, *results = samples + group;
+  clear(state, width);
   int64_t done = 0;
   for (; done + group <= length; done += group) {
     convolveGroup<S4OP_TILE>(layer, i, x + done, y + done, kGroup, withGelu, state, added);
   }
   if (done == length) return;
-  // The last group is not whole: it is done on copies, whose missing samples are 0.
+  // The last group is not whole: it is done on copies. Missing samples are 0, and so is what tiles read that
+  // reach behind the last chunk.
   const int64_t rest = length - done;
-  const int chunks = static_cast<int>((rest + layer.chunk - 1) / layer.chunk);
-  std::memset(samples, 0, group * sizeof(float));
-  std::memset(added, 0, size_t(layer.width) * kGroup * sizeof(float));
+  const int chunks = static_cast<int>((rest + chunk - 1) / chunk);
+  const int rows = (chunks + kNarrowRows - 1) / kNarrowRows * kNarrowRows;
   std::memcpy(samples, x + done, rest * sizeof(float));
-  convolveGroup<S4OP_TILE>(layer, i, samples, results, chunks, withGelu, state, added);
+  clear(samples + rest, int64_t(rows) * chunk - rest);
+  clear(added + chunks * width, int64_t(rows - chunks) * width);
+  convolveGroup<S4OP_TILE>(layer, i, samples, results, chunks, withGelu, state, length > chunk ? added : nullptr);
   std::memcpy(y + done, results, rest * sizeof(float));
 }
 
