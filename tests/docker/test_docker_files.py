@@ -115,6 +115,13 @@ def test_the_agents_data_outlives_its_container() -> None:
     assert folder == arguments[arguments.index("--data-dir") + 1] == instruction("agent-cpu", "VOLUME")[0]
 
 
+@pytest.mark.parametrize("image", ["agent", "agent-cpu"])
+def test_an_agents_image_has_a_compiler_where_the_library_for_onnxruntime_is_built(image: str) -> None:
+    steps = instruction(image, "RUN")
+    compiler = next(i for i, step in enumerate(steps) if re.search(r"apt-get install .*\bg\+\+", step))
+    assert compiler < next(i for i, step in enumerate(steps) if "install.sh" in step)
+
+
 def test_the_jetson_image_builds_the_plugin_and_starts_with_tensorrt() -> None:
     steps = " ".join(instruction("agent", "RUN"))
     assert "make plugin" in steps
