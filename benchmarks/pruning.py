@@ -202,10 +202,10 @@ def _kept(family: Family, rate: float) -> float:
 
 
 def _budgets(case: Case, url: str, parent: Path) -> list[Budgeted]:
-    """Three budgets on operators alone; on GunPoint also one with features, of a wider model."""
+    """Three budgets (quick: two) on operators alone; on GunPoint also one with features, of a wider model."""
     torch.set_num_threads(1)
     folder = parent / str(case).replace(" ", "-")
-    found = _under(case, folder, url, BUDGETS, "operators")
+    found = _under(case, folder, url, BUDGETS[::2] if case.quick else BUDGETS, "operators")
     if (case.setting.dataset, case.kind, case.quick) == ("GunPoint", "s4d", False):
         found += _under(case, folder / "wide", url, (FEATURE_BUDGET,), "features", d_model=FEATURE_WIDTH)
     for each in found:
