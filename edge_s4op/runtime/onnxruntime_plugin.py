@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_s4op.errors import S4opError, UsageError
+from edge_s4op.files import sha256_of_file
 
 __all__ = ["ISA_VARIABLE", "VARIABLE", "built_plugin", "find_plugin", "instruction_set", "plugin_fact"]
 
@@ -77,12 +78,16 @@ def instruction_set(library: Path) -> str:
 def plugin_fact() -> str:
     """How SSMConv runs in ONNX Runtime here: the instruction set, "function body" without the library.
 
-    A library that cannot be used is "unusable": opening a runner says why.
+    With the hash of a library that is not the package's own. One that cannot be used is "unusable": opening
+    a runner says why.
     """
     try:
         library = find_plugin()
-        return _FUNCTION_BODY if library is None else instruction_set(library)
-    except S4opError:
+        if library is None:
+            return _FUNCTION_BODY
+        name = instruction_set(library)
+        return name if library == built_plugin() else f"{name}, library {sha256_of_file(library)[:12]}"
+    except (S4opError, OSError):
         return "unusable"
 
 

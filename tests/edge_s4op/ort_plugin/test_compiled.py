@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.project import ROOT, pyproject
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 SOURCES = ROOT / "edge_s4op" / "ort_plugin"
 CXX = os.environ.get("CXX", "g++")
 ARM_CXX, ARM = "aarch64-linux-gnu-g++", "qemu-aarch64"
@@ -67,11 +67,7 @@ def test_rows_are_right_on_arm(tmp_path: Path) -> None:
 
 
 def test_every_source_is_compiled_and_every_header_watched() -> None:
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib comes with Python 3.11")
-    import tomllib
-
-    (extension,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+    (extension,) = pyproject()["tool"]["setuptools"]["ext-modules"]
     assert extension["optional"] is True
     assert {ROOT / name for name in extension["sources"]} == set(SOURCES.glob("*.cpp"))
     assert {ROOT / name for name in extension["depends"]} == set(SOURCES.glob("*.h"))

@@ -94,6 +94,14 @@ def test_threads_change_nothing(library: Path, threads: int) -> None:
     np.testing.assert_array_equal(run(model, library, threads, x=x), run(model, library, x=x))
 
 
+@pytest.mark.parametrize("kind", ["s4d", "s4"])
+def test_a_batch_changes_nothing(any_library: Path, kind: str) -> None:
+    model, _ = one_node_model(kind, 1000, CHANNELS, 5, gelu=True)
+    x = samples(3, 5, 1000)
+    alone = np.concatenate([run(model, any_library, x=row[None]) for row in x])
+    np.testing.assert_array_equal(run(model, any_library, x=x), alone)
+
+
 def test_callers_may_share_a_session(library: Path) -> None:
     model, _ = one_node_model("s4", 300, CHANNELS, 5, gelu=True)
     session = open_session(model, library, threads=2)
